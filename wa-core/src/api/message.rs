@@ -1,0 +1,146 @@
+//! Sending, reading, receipts and sync.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::chat::ChatView;
+use crate::error::Result;
+use crate::id::{ChatId, ConnectionId, MessageId};
+use crate::message::{MessageView, Rev};
+use crate::ports::Hidden;
+use crate::receipt::{MarksView, ReceiptView};
+use crate::session::Caller;
+
+/// A message to be sent.
+#[derive(Debug, Clone)]
+pub struct SendMessage {
+    /// The chat.
+    pub chat_id: ChatId,
+    /// The sender's own key, 1 to 128 characters.
+    pub client_msg_id: String,
+    /// The contract's message type.
+    pub kind: String,
+    /// The payload, unchecked.
+    pub payload: Value,
+    /// The message it answers.
+    pub reply_to_message_id: Option<MessageId>,
+    /// The socket it came over; `None` if it came another way.
+    pub origin: Option<ConnectionId>,
+}
+
+/// A message was accepted and is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// The stored message.
+    pub message: MessageView,
+    /// Whether it had been stored before under the same key.
+    pub duplicate: bool,
+}
+
+/// Which page of a chat's history.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HistoryQuery {
+    /// Older than this message.
+    pub cursor: Option<MessageId>,
+    /// Newer than this place, oldest first. Takes precedence over the cursor.
+    pub after_seq: Option<i64>,
+    /// Clamped to 1..=100; 50 if absent.
+    pub limit: Option<i64>,
+}
+
+/// A page of messages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct MessagePage {
+    /// The messages.
+    pub messages: Vec<MessageView>,
+    /// Where the next page starts: a message id; with `after_seq`, the last seq.
+    pub next_cursor: Option<String>,
+    /// Whether there is one.
+    pub has_more: bool,
+}
+
+/// What a client knows (contract, section 3.5).
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SyncRequest {
+    /// The rev up to which it has each chat.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = HashMap<String, i64>))]
+    pub chats: HashMap<ChatId, Rev>,
+    /// Messages in the whole answer: 500 if absent, 1,000 at most.
+    #[serde(default)]
+    pub limit: Option<i64>,
+}
+
+/// What a client missed of one chat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SyncChat {
+    /// The chat as it is now.
+    pub chat: ChatView,
+    /// The rev up to which this item is complete.
+    pub rev: Rev,
+    /// The messages changed above the rev the client named, oldest change first.
+    pub messages: Vec<MessageView>,
+    /// Messages the caller deleted for themselves above that rev.
+    #[serde(default)]
+    pub hidden_message_ids: Vec<MessageId>,
+    /// Everybody's present marks.
+    pub receipts: Vec<MarksView>,
+    /// Whether `rev` is below `chat.rev`: ask again with it.
+    pub limited: bool,
+}
+
+/// What a client missed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SyncAnswer {
+    /// The chats that changed or that the client did not name.
+    pub chats: Vec<SyncChat>,
+    /// Named chats the caller may not see.
+    pub removed_chat_ids: Vec<ChatId>,
+    /// Whether that was all; if not, ask again with the returned revs.
+    pub complete: bool,
+}
+
+/// What waits for a device that connects.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// Undelivered messages, oldest first per chat.
+    pub messages: Vec<MessageView>,
+    /// Chats in which more wait.
+    pub more_in: Vec<ChatId>,
+}
+
+/// Sending, reading, receipts and sync (contract, sections 1.4, 3 and 7).
+#[async_trait]
+pub trait MessageApi: Send + Sync {
+    /// Stores a message and announces it. When this returns, it is durable.
+    async fn send(&self, caller: &Caller, message: SendMessage) -> Result<Sent>;
+
+    /// A page of a chat's history.
+    async fn history(&self, caller: &Caller, chat: ChatId, query: HistoryQuery) -> Result<MessagePage>;
+
+    /// The caller's device received these messages. Unknown and foreign ones are passed over.
+    async fn mark_delivered(&self, caller: &Caller, messages: &[MessageId], origin: Option<ConnectionId>) -> Result<()>;
+
+    /// The caller read everything in the chat up to this message; `chat` is derived from the message if absent, the
+    /// message is the chat's newest if absent. One of the two is needed.
+    async fn mark_read(&self, caller: &Caller, chat: Option<ChatId>, up_to: Option<MessageId>, origin: Option<ConnectionId>) -> Result<()>;
+
+    /// How far a message got with each recipient.
+    async fn receipts(&self, caller: &Caller, message: MessageId) -> Result<Vec<ReceiptView>>;
+
+    /// Hides a message from the caller alone. Returns the chat and the change, or `None` if it was hidden before.
+    async fn delete_for_me(&self, caller: &Caller, message: MessageId, origin: Option<ConnectionId>) -> Result<Option<(ChatId, Hidden)>>;
+
+    /// What the caller missed.
+    async fn sync(&self, caller: &Caller, request: SyncRequest) -> Result<SyncAnswer>;
+
+    /// The caller's undelivered messages, for a socket that connects.
+    async fn pending(&self, caller: &Caller) -> Result<Pending>;
+}

@@ -1,0 +1,16 @@
+//! What the core offers, as traits. Each is implemented by the use case itself ([`crate::service`]) and, where a role
+//! runs elsewhere, by a client that calls it over the network; transports cannot tell which.
+
+mod auth;
+mod chat;
+mod fan_out;
+mod message;
+mod presence;
+mod user;
+
+pub use auth::{AuthApi, Authenticator, LoggedIn, LoggedInUser, OtpRequested, VerifyOtp};
+pub use chat::{ChatApi, ChatPage};
+pub use fan_out::FanOutApi;
+pub use message::{HistoryQuery, MessageApi, MessagePage, Pending, SendMessage, Sent, SyncAnswer, SyncChat, SyncRequest};
+pub use presence::PresenceApi;
+pub use user::{PrivacyUpdate, Provision, UserApi};

@@ -1,0 +1,311 @@
+//! Chats and who takes part in them; the chat object the outside sees; the order and cursor of the chat list.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{ChatId, MessageId, UserId};
+use crate::message::{MessageKind, Rev, Seq};
+use crate::receipt::{Marks, Status};
+use crate::time::Timestamp;
+
+/// Direct or group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ChatKind {
+    /// Two people.
+    Direct,
+    /// A group with admins.
+    Group,
+}
+
+impl ChatKind {
+    /// As it is written on the wire and in storage.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Group => "group",
+        }
+    }
+}
+
+/// What a participant may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// May change the group.
+    Admin,
+    /// May take part.
+    Member,
+}
+
+impl Role {
+    /// As it is written on the wire and in storage.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Member => "member",
+        }
+    }
+}
+
+/// After how long messages of a chat disappear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum AutoDeleteTimer {
+    /// Never.
+    #[default]
+    #[serde(rename = "off")]
+    Off,
+    /// A day.
+    #[serde(rename = "24h")]
+    Day,
+    /// A week.
+    #[serde(rename = "7d")]
+    Week,
+    /// Ninety days.
+    #[serde(rename = "90d")]
+    Quarter,
+}
+
+/// The unordered pair of a direct chat: the same for both sides, so that the pair has one chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Pair {
+    low: UserId,
+    high: UserId,
+}
+
+impl Pair {
+    /// The pair of these two. `None` if they are the same user.
+    #[must_use]
+    pub fn of(a: UserId, b: UserId) -> Option<Self> {
+        match a.cmp(&b) {
+            std::cmp::Ordering::Less => Some(Self { low: a, high: b }),
+            std::cmp::Ordering::Greater => Some(Self { low: b, high: a }),
+            std::cmp::Ordering::Equal => None,
+        }
+    }
+
+    /// Both, in order.
+    #[must_use]
+    pub const fn users(self) -> [UserId; 2] {
+        [self.low, self.high]
+    }
+
+    /// The unique key of the pair's chat.
+    #[must_use]
+    pub fn key(self) -> String {
+        format!("{}:{}", self.low, self.high)
+    }
+}
+
+/// A chat without its people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chat {
+    /// Its id.
+    pub id: ChatId,
+    /// Direct or group.
+    pub kind: ChatKind,
+    /// The place of its newest message.
+    pub last_seq: Seq,
+    /// The count of its changes.
+    pub rev: Rev,
+    /// When its messages disappear.
+    pub auto_delete_timer: AutoDeleteTimer,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// When the last message came; the chat list's order.
+    pub last_activity_at: Timestamp,
+}
+
+/// Somebody who takes part in a chat, or once did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Who.
+    pub user_id: UserId,
+    /// As what.
+    pub role: Role,
+    /// The newest place at the time of joining: what is above it can be seen.
+    pub joined_seq: Seq,
+    /// When they joined.
+    pub joined_at: Timestamp,
+    /// The newest place at the time of leaving; `None` while they are in.
+    pub left_seq: Option<Seq>,
+    /// In a direct chat: whether they have blocked the other side.
+    pub has_blocked: bool,
+}
+
+/// Everybody of one chat at one version. Every change to who may do what in it makes a new version, so that a decision
+/// taken on an old one is refused at commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    /// The chat.
+    pub chat_id: ChatId,
+    /// Direct or group.
+    pub kind: ChatKind,
+    /// Counts the changes to members, roles, blocks and the admin-only setting.
+    pub version: i64,
+    /// Whether only admins may send.
+    pub is_admin_only: bool,
+    /// When messages sent now disappear.
+    pub auto_delete_timer: AutoDeleteTimer,
+    /// Everybody who is or was in it, by user.
+    pub members: BTreeMap<UserId, Member>,
+}
+
+impl Membership {
+    /// The participant, unless they left.
+    #[must_use]
+    pub fn present(&self, user: UserId) -> Option<&Member> {
+        self.members.get(&user).filter(|member| member.left_seq.is_none())
+    }
+
+    /// Everybody who has not left.
+    pub fn everyone(&self) -> impl Iterator<Item = &Member> {
+        self.members.values().filter(|member| member.left_seq.is_none())
+    }
+
+    /// In a direct chat, the other side.
+    #[must_use]
+    pub fn peer_of(&self, user: UserId) -> Option<&Member> {
+        (self.kind == ChatKind::Direct).then(|| self.members.values().find(|member| member.user_id != user)).flatten()
+    }
+
+    /// Those whose receipts make up the state of a message: present, let in before it, neither its sender nor one it is withheld from.
+    pub fn recipients(&self, seq: Seq, sender: UserId) -> impl Iterator<Item = &Member> {
+        self.everyone().filter(move |member| member.user_id != sender && member.joined_seq < seq)
+    }
+
+    /// The weakest state of a message over all recipients; `sent` if there is none.
+    #[must_use]
+    pub fn weakest_status(&self, seq: Seq, sender: UserId, marks: &BTreeMap<UserId, Marks>) -> Status {
+        self.recipients(seq, sender).map(|member| marks.get(&member.user_id).map_or(Status::Sent, |marks| marks.status_of(seq))).min().unwrap_or(Status::Sent)
+    }
+}
+
+/// What a participant set for themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Personal {
+    /// Whether no notification comes, up to `mute_until` where that is set.
+    pub is_muted: bool,
+    /// When the mute ends; `None`: never.
+    pub mute_until: Option<Timestamp>,
+    /// Whether it stays on top of the list.
+    pub is_pinned: bool,
+}
+
+impl Personal {
+    /// Whether the mute holds now.
+    #[must_use]
+    pub fn muted_at(&self, now: Timestamp) -> bool {
+        self.is_muted && self.mute_until.is_none_or(|until| now < until)
+    }
+}
+
+/// The place in a user's chat list after which the next page starts: pinned first, then newest activity, then id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChatCursor {
+    /// Whether the last chat of the page was pinned.
+    pub is_pinned: bool,
+    /// Its activity.
+    pub last_activity_at: Timestamp,
+    /// Itself.
+    pub chat_id: ChatId,
+}
+
+/// The other person of a direct chat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Peer {
+    /// Who.
+    pub id: UserId,
+    /// Their name.
+    pub display_name: String,
+    /// Their picture; null when hidden.
+    pub avatar_url: Option<String>,
+}
+
+/// One participant, as `GET /chats/:id` shows them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Participant {
+    /// Who.
+    pub user_id: UserId,
+    /// Their name.
+    pub display_name: String,
+    /// Their picture; null when hidden.
+    pub avatar_url: Option<String>,
+    /// As what.
+    pub role: Role,
+    /// Since when.
+    pub joined_at: Timestamp,
+}
+
+/// The newest message, as the chat list shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LastMessage {
+    /// The message.
+    pub message_id: MessageId,
+    /// Its sender.
+    pub sender_id: UserId,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: MessageKind,
+    /// One line of it.
+    pub preview: String,
+    /// When it was accepted.
+    pub timestamp: Timestamp,
+    /// Its place.
+    pub seq: Seq,
+}
+
+/// The chat object of the contract, section 1.3, as one participant sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = Chat))]
+pub struct ChatView {
+    /// The chat.
+    pub chat_id: ChatId,
+    /// Direct or group.
+    #[serde(rename = "type")]
+    pub kind: ChatKind,
+    /// The group's name, or the other person's.
+    pub name: String,
+    /// The group's description.
+    pub description: String,
+    /// The group's picture, or the other person's; null when hidden.
+    pub avatar_url: Option<String>,
+    /// In a direct chat, the other person.
+    pub participant: Option<Peer>,
+    /// Everybody in it.
+    pub participants: Vec<Participant>,
+    /// The newest message the viewer can see.
+    pub last_message: Option<LastMessage>,
+    /// Messages the viewer has not read.
+    pub unread_count: u64,
+    /// Whether the viewer muted it.
+    pub is_muted: bool,
+    /// Until when.
+    pub mute_until: Option<Timestamp>,
+    /// Whether the viewer pinned it.
+    pub is_pinned: bool,
+    /// Whether only admins may send.
+    pub is_admin_only: bool,
+    /// When messages disappear.
+    pub auto_delete_timer: AutoDeleteTimer,
+    /// The place of the newest message.
+    pub last_seq: Seq,
+    /// The count of changes.
+    pub rev: Rev,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}

@@ -1,0 +1,179 @@
+//! Every fact the system announces, and to whom. Durable events leave a store through its outbox, in the order of its
+//! commits; transient ones (typing, presence) are sent straight away and may be lost. Events are hints: the store is the truth.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::chat::ChatKind;
+use crate::id::{ChatId, ConnectionId, DeviceId, EventId, MessageId, UserId};
+use crate::message::{MessageView, Rev, Seq};
+use crate::receipt::Status;
+use crate::time::Timestamp;
+
+/// An announced fact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its id; a consumer drops one it has seen.
+    pub id: EventId,
+    /// When it came about.
+    pub at: Timestamp,
+    /// What it is.
+    pub fact: Fact,
+}
+
+/// What came about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fact {
+    /// A message was stored.
+    MessageNew(MessageNew),
+    /// A recipient received or read messages.
+    MessageStatus(MessageStatus),
+    /// A message was deleted.
+    MessageDeleted(MessageDeleted),
+    /// A chat was made.
+    ChatCreated {
+        /// The chat.
+        chat_id: ChatId,
+        /// Who made it.
+        created_by: UserId,
+    },
+    /// Sessions were ended: their sockets close.
+    SessionsRevoked {
+        /// Whose.
+        user_id: UserId,
+        /// Which.
+        devices: Vec<DeviceId>,
+    },
+    /// Somebody started or stopped typing.
+    Typing {
+        /// Where.
+        chat_id: ChatId,
+        /// Who.
+        user_id: UserId,
+        /// Whether they type.
+        is_typing: bool,
+    },
+    /// Somebody came or went.
+    Presence {
+        /// Who.
+        user_id: UserId,
+        /// Whether any device is connected.
+        online: bool,
+        /// When the last device went.
+        last_seen: Option<Timestamp>,
+    },
+}
+
+/// A message was stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageNew {
+    /// The message object as every recipient sees it: newly sent, without reactions.
+    pub message: Arc<MessageView>,
+    /// Who never sees it.
+    pub withheld_from: Option<UserId>,
+    /// Direct or group.
+    pub chat_kind: ChatKind,
+    /// What the sender is called.
+    pub sender_name: String,
+    /// The socket it came over, which is spared the event; `None` if it came another way.
+    pub origin: Option<ConnectionId>,
+}
+
+/// A recipient received or read messages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageStatus {
+    /// The chat.
+    pub chat_id: ChatId,
+    /// The message; of a range, the newest.
+    pub message_id: MessageId,
+    /// Its place.
+    pub seq: Seq,
+    /// Of a range, the first place that rose; `None` for a single message.
+    pub from_seq: Option<Seq>,
+    /// Who received or read.
+    pub user_id: UserId,
+    /// Delivered or read.
+    pub status: Status,
+    /// The senders to be told; others are not. Of a read, the reader's own devices are told as well.
+    pub sender_ids: Vec<UserId>,
+    /// The socket it came over, which is spared the event.
+    pub origin: Option<ConnectionId>,
+}
+
+/// A message was deleted, for one user or for everyone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageDeleted {
+    /// The message.
+    pub message_id: MessageId,
+    /// Its chat.
+    pub chat_id: ChatId,
+    /// Its place.
+    pub seq: Seq,
+    /// The chat's revision of the change.
+    pub rev: Rev,
+    /// Who deleted it.
+    pub deleted_by: UserId,
+    /// Whether for everyone; otherwise only `deleted_by`'s devices are told.
+    pub for_everyone: bool,
+    /// The socket it came over, which is answered with the request's id instead.
+    pub origin: Option<ConnectionId>,
+}
+
+/// Whom an event is for. Who is present is asked at fan-out, so that whoever left by then gets nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Audience {
+    /// Everybody present in the chat but the one named.
+    Chat {
+        /// The chat.
+        chat_id: ChatId,
+        /// Who gets nothing.
+        except: Option<UserId>,
+    },
+    /// These users, as far as they are present in the chat.
+    MembersOf {
+        /// The chat.
+        chat_id: ChatId,
+        /// Which of its members.
+        users: Vec<UserId>,
+    },
+    /// Whoever subscribed to this user's presence and may see it.
+    Watchers(UserId),
+    /// Sockets of these devices, which are closed.
+    Devices(Vec<DeviceId>),
+}
+
+impl Event {
+    /// Whom it is for.
+    #[must_use]
+    pub fn audience(&self) -> Audience {
+        match &self.fact {
+            Fact::MessageNew(new) => Audience::Chat { chat_id: new.message.chat_id, except: new.withheld_from },
+            Fact::MessageStatus(status) => {
+                let reader = (status.status == Status::Read).then_some(status.user_id);
+                Audience::MembersOf { chat_id: status.chat_id, users: status.sender_ids.iter().copied().chain(reader).collect() }
+            }
+            Fact::MessageDeleted(deleted) if deleted.for_everyone => Audience::Chat { chat_id: deleted.chat_id, except: None },
+            Fact::MessageDeleted(deleted) => Audience::MembersOf { chat_id: deleted.chat_id, users: vec![deleted.deleted_by] },
+            Fact::ChatCreated { chat_id, .. } => Audience::Chat { chat_id: *chat_id, except: None },
+            Fact::Typing { chat_id, user_id, .. } => Audience::Chat { chat_id: *chat_id, except: Some(*user_id) },
+            Fact::Presence { user_id, .. } => Audience::Watchers(*user_id),
+            Fact::SessionsRevoked { devices, .. } => Audience::Devices(devices.clone()),
+        }
+    }
+
+    /// The subject it travels under between nodes (contract, section 5.1).
+    #[must_use]
+    pub const fn subject(&self) -> &'static str {
+        match &self.fact {
+            Fact::MessageNew(_) => "msg.new",
+            Fact::MessageStatus(_) => "msg.status.updated",
+            Fact::MessageDeleted(_) => "msg.deleted",
+            Fact::ChatCreated { .. } => "chat.created",
+            Fact::SessionsRevoked { .. } => "session.revoked",
+            Fact::Typing { .. } => "typing",
+            Fact::Presence { .. } => "presence.changed",
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The domain of a chat backend: values, rules, ports and use cases.
+//!
+//! Nothing here does I/O, starts a task or reads a clock: whatever the core needs from outside is a trait in
+//! [`ports`], whatever it offers is a trait in [`api`], and [`service`] holds the use cases between the two.
+
+pub mod api;
+pub mod chat;
+pub mod error;
+pub mod event;
+pub mod id;
+pub mod limits;
+pub mod message;
+pub mod phone;
+pub mod ports;
+pub mod privacy;
+pub mod receipt;
+pub mod service;
+pub mod session;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod time;
+pub mod user;
+
+pub use error::{Error, Result};

@@ -1,0 +1,32 @@
+//! How events get from the stores to whoever acts on them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::Stored;
+use crate::event::Event;
+
+/// Acts on events.
+#[async_trait]
+pub trait EventHandler: Send + Sync {
+    /// Acts on a batch, in order. It may see an event twice and must not mind.
+    async fn handle(&self, events: &[Arc<Event>]);
+}
+
+/// Ends the subscription when dropped.
+pub trait Subscription: Send + Sync {}
+
+/// Carries events to every subscriber.
+///
+/// * `every_subscriber_gets_every_event_in_order`
+/// * `a_subscriber_gets_what_is_published_after_it_subscribed`
+/// * `dropping_the_subscription_ends_it`
+#[async_trait]
+pub trait EventBus: Send + Sync {
+    /// Hands a batch to every subscriber, in order. Waits while a subscriber is behind.
+    async fn publish(&self, events: &[Arc<Event>]) -> Stored<()>;
+
+    /// Calls the handler for everything published from now on, one batch at a time.
+    async fn subscribe(&self, consumer: &'static str, handler: Arc<dyn EventHandler>) -> Stored<Box<dyn Subscription>>;
+}

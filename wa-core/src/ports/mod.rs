@@ -1,0 +1,35 @@
+//! What the core needs from outside, one small trait a file. Each trait lists its contract as bullets; every bullet is
+//! the name of a conformance case (`wa-storage`, feature `conformance`) that all backends pass.
+
+mod chat_store;
+mod contact_store;
+mod env;
+mod event_bus;
+mod fan_out;
+mod message_store;
+mod otp_store;
+mod presence_store;
+mod rate_limiter;
+mod receipt_store;
+mod session_store;
+mod sms_sender;
+mod typing_store;
+mod user_store;
+
+pub use chat_store::{ChatStore, ListedChat, NewDirectChat, PersonalUpdate};
+pub use contact_store::ContactStore;
+pub use env::{Env, EnvExt};
+pub use event_bus::{EventBus, EventHandler, Subscription};
+pub use fan_out::FanOut;
+pub use message_store::{Appended, Changed, Hidden, MessageStore, NewMessage, Page, Summary, Undelivered, Viewer};
+pub use otp_store::OtpStore;
+pub use presence_store::PresenceStore;
+pub use rate_limiter::{Admission, RateLimiter};
+pub use receipt_store::ReceiptStore;
+pub use session_store::{NewRotation, NewSession, SessionStore};
+pub use sms_sender::SmsSender;
+pub use typing_store::TypingStore;
+pub use user_store::{NewUser, UserStore};
+
+/// What a port call gives.
+pub type Stored<T> = Result<T, crate::error::StoreError>;

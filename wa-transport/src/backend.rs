@@ -1,0 +1,36 @@
+//! What a protocol needs of the core: its apis, limits and surroundings. It cannot tell whether a use case runs here.
+
+use std::sync::Arc;
+
+use wa_core::api::{AuthApi, Authenticator, ChatApi, FanOutApi, MessageApi, PresenceApi, UserApi};
+use wa_core::limits::Limits;
+use wa_core::ports::{Env, RateLimiter};
+
+use crate::metrics::Metrics;
+
+/// The core as the protocols see it. Cloning shares it.
+#[derive(Clone)]
+pub struct Backend {
+    /// Checks access tokens.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// Login by phone and code; `None` where an embedding host brings its own login, and then `/auth` has no routes.
+    pub auth: Option<Arc<dyn AuthApi>>,
+    /// Profiles, contacts, privacy.
+    pub users: Arc<dyn UserApi>,
+    /// Chats.
+    pub chats: Arc<dyn ChatApi>,
+    /// Messages.
+    pub messages: Arc<dyn MessageApi>,
+    /// Presence and typing.
+    pub presence: Arc<dyn PresenceApi>,
+    /// Who gets an event.
+    pub fan_out: Arc<dyn FanOutApi>,
+    /// Token buckets.
+    pub rate_limiter: Arc<dyn RateLimiter>,
+    /// Every limit.
+    pub limits: Arc<Limits>,
+    /// Time and randomness.
+    pub env: Arc<dyn Env>,
+    /// What is counted.
+    pub metrics: Metrics,
+}

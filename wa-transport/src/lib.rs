@@ -1,0 +1,19 @@
+//! How the outside reaches the core and how events travel: REST, WebSocket, event bus, SMS, and a typed client.
+
+#[cfg(feature = "server")]
+pub mod backend;
+#[cfg(feature = "server")]
+pub mod bus;
+#[cfg(feature = "client")]
+pub mod client;
+#[cfg(feature = "server")]
+pub mod metrics;
+#[cfg(feature = "server")]
+pub mod rest;
+#[cfg(feature = "server")]
+pub mod sms;
+#[cfg(feature = "server")]
+pub mod ws;
+
+#[cfg(feature = "server")]
+pub use backend::Backend;

@@ -1,0 +1,171 @@
+//! Every metric of the contract, section 8, in a registry of its own: nothing global, so that a host can embed several.
+
+use std::sync::Arc;
+
+use prometheus::{Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+
+/// The metrics of one server. Cloning shares them.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    http_requests: IntCounterVec,
+    http_duration: HistogramVec,
+    http_in_flight: IntGauge,
+    ws_connections: IntGauge,
+    ws_sent: IntCounter,
+    ws_received: IntCounter,
+    messages_persisted: IntCounter,
+    message_delivery: Histogram,
+    rate_limited: IntCounterVec,
+    outbox_depth: IntGauge,
+    pool_connections: IntGaugeVec,
+    runtime_tasks: IntGauge,
+}
+
+/// From a millisecond to ten seconds.
+const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0];
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// A registry in which every metric exists at 0.
+    ///
+    /// # Panics
+    /// Never: the names are constant, valid and distinct, which a test holds.
+    #[must_use]
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        macro_rules! register {
+            ($metric:expr) => {{
+                let metric = $metric.expect("constant names are valid");
+                registry.register(Box::new(metric.clone())).expect("constant names are distinct");
+                metric
+            }};
+        }
+        let inner = Inner {
+            http_requests: register!(IntCounterVec::new(Opts::new("http_requests_total", "REST requests answered"), &["method", "path", "status"])),
+            http_duration: register!(HistogramVec::new(
+                HistogramOpts::new("http_request_duration_seconds", "Time to answer a REST request").buckets(SECONDS.to_vec()),
+                &["method", "path"]
+            )),
+            http_in_flight: register!(IntGauge::new("http_requests_in_flight", "REST requests being answered")),
+            ws_connections: register!(IntGauge::new("ws_connections_active", "Open sockets")),
+            ws_sent: register!(IntCounter::new("ws_messages_sent_total", "Frames written to sockets")),
+            ws_received: register!(IntCounter::new("ws_messages_received_total", "Frames read from sockets")),
+            messages_persisted: register!(IntCounter::new("messages_persisted_total", "Messages stored durably")),
+            message_delivery: register!(Histogram::with_opts(
+                HistogramOpts::new("message_delivery_seconds", "From accepting a message to writing it to a socket").buckets(SECONDS.to_vec())
+            )),
+            rate_limited: register!(IntCounterVec::new(Opts::new("rate_limit_exceeded_total", "Requests refused by a rate limit"), &["limit"])),
+            outbox_depth: register!(IntGauge::new("outbox_depth", "Committed events not yet handed to the bus")),
+            pool_connections: register!(IntGaugeVec::new(Opts::new("pool_connections", "Database connections"), &["pool", "state"])),
+            runtime_tasks: register!(IntGauge::new("runtime_tasks", "Live tasks of the async runtime")),
+            registry,
+        };
+        for limit in ["otp_send", "otp_verify", "api_user", "api_ip", "contacts_sync", "upload", "ws_messages", "ws_other"] {
+            inner.rate_limited.with_label_values(&[limit]);
+        }
+        Self(Arc::new(inner))
+    }
+
+    /// Counts a REST request; `path` is the route's template.
+    pub fn http_request(&self, method: &str, path: &str, status: u16, seconds: f64) {
+        self.0.http_requests.with_label_values(&[method, path, &status.to_string()]).inc();
+        self.0.http_duration.with_label_values(&[method, path]).observe(seconds);
+    }
+
+    /// REST requests being answered.
+    #[must_use]
+    pub fn http_in_flight(&self) -> &IntGauge {
+        &self.0.http_in_flight
+    }
+
+    /// Open sockets.
+    #[must_use]
+    pub fn ws_connections(&self) -> &IntGauge {
+        &self.0.ws_connections
+    }
+
+    /// Frames written to sockets.
+    #[must_use]
+    pub fn ws_sent(&self) -> &IntCounter {
+        &self.0.ws_sent
+    }
+
+    /// Frames read from sockets.
+    #[must_use]
+    pub fn ws_received(&self) -> &IntCounter {
+        &self.0.ws_received
+    }
+
+    /// Messages stored durably.
+    #[must_use]
+    pub fn messages_persisted(&self) -> &IntCounter {
+        &self.0.messages_persisted
+    }
+
+    /// From accepting a message to writing it to a socket.
+    #[must_use]
+    pub fn message_delivery(&self) -> &Histogram {
+        &self.0.message_delivery
+    }
+
+    /// Counts a refusal by the named limit.
+    pub fn rate_limited(&self, limit: &str) {
+        self.0.rate_limited.with_label_values(&[limit]).inc();
+    }
+
+    /// Committed events not yet handed to the bus.
+    #[must_use]
+    pub fn outbox_depth(&self) -> &IntGauge {
+        &self.0.outbox_depth
+    }
+
+    /// Sets the size of a connection pool by state ("idle", "used").
+    pub fn pool_connections(&self, pool: &str, state: &str, connections: i64) {
+        self.0.pool_connections.with_label_values(&[pool, state]).set(connections);
+    }
+
+    /// Live tasks of the async runtime.
+    #[must_use]
+    pub fn runtime_tasks(&self) -> &IntGauge {
+        &self.0.runtime_tasks
+    }
+
+    /// All metrics in Prometheus' text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.0.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics could not be rendered");
+        }
+        String::from_utf8(text).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_exists_before_its_first_event() {
+        let text = Metrics::new().render();
+        for name in [
+            "http_requests_in_flight",
+            "ws_connections_active",
+            "ws_messages_sent_total",
+            "messages_persisted_total",
+            "message_delivery_seconds",
+            "rate_limit_exceeded_total",
+            "outbox_depth",
+        ] {
+            assert!(text.contains(name), "{name} is missing");
+        }
+    }
+}
