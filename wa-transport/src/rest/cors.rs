@@ -54,12 +54,7 @@ impl Origins {
     pub(super) fn layer(&self) -> CorsLayer {
         let layer = CorsLayer::new()
             .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS])
-            .allow_headers([
-                header::AUTHORIZATION,
-                header::CONTENT_TYPE,
-                HeaderName::from_static("x-request-id"),
-                HeaderName::from_static("idempotency-key"),
-            ])
+            .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, HeaderName::from_static("x-request-id"), HeaderName::from_static("idempotency-key")])
             .expose_headers([HeaderName::from_static("x-request-id")])
             .max_age(Duration::from_secs(12 * 60 * 60));
         if self.any {

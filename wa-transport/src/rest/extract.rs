@@ -149,7 +149,7 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Shared> for Path<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, rest: &Shared) -> Result<Self, ApiError> {
-        let path: Result<_, PathRejection> = axum::extract::Path::<T>::from_request_parts(parts, rest).await;
+        let path: Result<_, PathRejection> = <axum::extract::Path<T> as FromRequestParts<Shared>>::from_request_parts(parts, rest).await;
         path.map(|axum::extract::Path(value)| Self(value)).map_err(|_| Error::BadRequest("The id in the path must be a UUID".to_owned()).into())
     }
 }
@@ -161,7 +161,7 @@ impl<T: DeserializeOwned> FromRequestParts<Shared> for Query<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, rest: &Shared) -> Result<Self, ApiError> {
-        let query: Result<_, QueryRejection> = axum::extract::Query::<T>::from_request_parts(parts, rest).await;
+        let query: Result<_, QueryRejection> = <axum::extract::Query<T> as FromRequestParts<Shared>>::from_request_parts(parts, rest).await;
         query.map(|axum::extract::Query(value)| Self(value)).map_err(|rejection| {
             // axum's text repeats what was sent; the innermost cause names the parameter and the rule.
             let cause = std::error::Error::source(&rejection).map_or_else(String::new, |cause| format!(": {cause}"));

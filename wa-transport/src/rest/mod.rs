@@ -168,11 +168,7 @@ fn api_routes(with_login: bool) -> OpenApiRouter<Shared> {
 
 /// The routes of contract section 1.6, without an envelope.
 fn system_routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::new()
-        .routes(routes!(system::health))
-        .routes(routes!(system::ready))
-        .routes(routes!(system::metrics))
-        .routes(routes!(system::openapi))
+    OpenApiRouter::new().routes(routes!(system::health)).routes(routes!(system::ready)).routes(routes!(system::metrics)).routes(routes!(system::openapi))
 }
 
 /// The panic's own text stays out of the answer and the log: it may quote a body.
