@@ -144,6 +144,12 @@ pub struct Limits {
     pub receipt_ids: usize,
     /// Users of one `presence.subscribe`, and of all subscriptions of a socket together.
     pub presence_subscriptions: usize,
+    /// Names of senders kept at hand.
+    pub names: usize,
+    /// How long a name is taken for the present one; one changed by another node shows after this.
+    pub names_fresh: Duration,
+    /// How often a send is decided anew because the membership changed under it.
+    pub send_decisions: u32,
     /// How long a typing notice holds.
     pub typing_ttl: Duration,
     /// Typing notices held at a time; further ones replace nothing and are dropped.
@@ -212,6 +218,9 @@ impl Default for Limits {
             connect_backlog: 500,
             receipt_ids: 1000,
             presence_subscriptions: 500,
+            names: 10_000,
+            names_fresh: Duration::from_secs(60),
+            send_decisions: 8,
             typing_ttl: Duration::from_secs(5),
             typing_notices: 100_000,
             bus_queue: 1024,

@@ -10,9 +10,9 @@ use ring::hmac;
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use serde::Serialize;
 use url::Url;
+use wa_core::error::StoreError;
 use wa_core::phone::Phone;
 use wa_core::ports::{SmsSender, Stored};
-use wa_core::error::StoreError;
 
 /// How long the webhook may take. A login request may take five seconds in all.
 const TIMEOUT: Duration = Duration::from_secs(4);
@@ -56,7 +56,8 @@ impl WebhookSmsSender {
 fn client(url: &Url) -> Result<reqwest::Client, Box<dyn std::error::Error>> {
     let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider())).with_safe_default_protocol_versions()?;
     let tls = if url.scheme() == "https" { tls.with_platform_verifier()? } else { tls.with_root_certificates(rustls::RootCertStore::empty()) };
-    let loopback = url.host_str().is_some_and(|host| host == "localhost" || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()));
+    let loopback =
+        url.host_str().is_some_and(|host| host == "localhost" || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()));
     let builder = if loopback { reqwest::Client::builder().no_proxy() } else { reqwest::Client::builder() };
     let client = builder
         .tls_backend_preconfigured(tls.with_no_client_auth())

@@ -28,7 +28,9 @@ impl Context {
     /// Writes an `error` frame, and notes in the log what the client is not told.
     pub(super) fn failure(&self, socket: &Socket, error: &Error, req_id: Option<&ReqId>) -> Option<Bytes> {
         match error {
-            Error::Internal(source) => tracing::error!(user_id = %socket.caller.user_id, connection_id = %socket.id, error = %Chain(&**source), "a socket request failed"),
+            Error::Internal(source) => {
+                tracing::error!(user_id = %socket.caller.user_id, connection_id = %socket.id, error = %Chain(&**source), "a socket request failed");
+            }
             Error::Unavailable { source, .. } => {
                 let cause = source.as_deref().map(|source| Chain(source).to_string());
                 tracing::warn!(user_id = %socket.caller.user_id, connection_id = %socket.id, cause, "a socket request could not be served");

@@ -133,14 +133,7 @@ impl Fields {
             None | Some(Value::Null) => None,
             Some(_) => self.id("reply_to_message_id"),
         };
-        Some(Request::Send(SendMessage {
-            chat_id: chat_id?,
-            client_msg_id: client_msg_id?,
-            kind: kind?,
-            payload,
-            reply_to_message_id,
-            origin: Some(origin),
-        }))
+        Some(Request::Send(SendMessage { chat_id: chat_id?, client_msg_id: client_msg_id?, kind: kind?, payload, reply_to_message_id, origin: Some(origin) }))
     }
 
     fn sync(&mut self, limits: &Limits) -> Option<Request> {
@@ -184,8 +177,8 @@ mod tests {
         Request::read(&frame, ConnectionId::from_uuid(Uuid::nil()), &limits)
     }
 
-    fn bad_fields(event: &str, data: Value) -> Vec<String> {
-        match read(event, &data) {
+    fn bad_fields(event: &str, data: &Value) -> Vec<String> {
+        match read(event, data) {
             Err(Error::Validation(fields)) => fields.into_iter().map(|field| field.field).collect(),
             other => panic!("expected field errors, got {other:?}"),
         }
@@ -193,12 +186,12 @@ mod tests {
 
     #[test]
     fn all_wrong_fields_are_named_at_once() {
-        assert_eq!(bad_fields("message.send", json!({"reply_to_message_id": 1})), ["chat_id", "client_msg_id", "type", "reply_to_message_id"]);
-        assert_eq!(bad_fields("message.read", json!(null)), ["chat_id", "up_to_message_id"]);
-        assert_eq!(bad_fields("message.delete", json!({"for": "all"})), ["message_id", "for"]);
-        assert_eq!(bad_fields("sync", json!({"chats": {"x": 1}, "limit": 1.5})), ["chats", "limit"]);
+        assert_eq!(bad_fields("message.send", &json!({"reply_to_message_id": 1})), ["chat_id", "client_msg_id", "type", "reply_to_message_id"]);
+        assert_eq!(bad_fields("message.read", &json!(null)), ["chat_id", "up_to_message_id"]);
+        assert_eq!(bad_fields("message.delete", &json!({"for": "all"})), ["message_id", "for"]);
+        assert_eq!(bad_fields("sync", &json!({"chats": {"x": 1}, "limit": 1.5})), ["chats", "limit"]);
         for event in ["message.send", "typing.start", "typing.stop", "presence.subscribe", "sync", "ping"] {
-            assert_eq!(bad_fields(event, json!([])), ["data"], "{event}");
+            assert_eq!(bad_fields(event, &json!([])), ["data"], "{event}");
         }
     }
 
@@ -207,11 +200,11 @@ mod tests {
         for (event, field) in [("message.delivered", "message_ids"), ("presence.subscribe", "user_ids"), ("presence.unsubscribe", "user_ids")] {
             assert!(read(event, &json!({field: [ID, ID]})).is_ok(), "{event}");
             for bad in [json!([ID, ID, ID]), json!([]), json!([ID, 1]), json!(ID), json!(null)] {
-                assert_eq!(bad_fields(event, json!({field: bad})), [field], "{event}");
+                assert_eq!(bad_fields(event, &json!({field: bad})), [field], "{event}");
             }
         }
         assert!(read("sync", &json!({"chats": {ID: 0}, "limit": -1})).is_ok());
-        assert_eq!(bad_fields("sync", json!({"chats": {ID: 0, "018f3f6e-7b1c-7c4e-8a57-0242ac120003": 0}})), ["chats"]);
+        assert_eq!(bad_fields("sync", &json!({"chats": {ID: 0, "018f3f6e-7b1c-7c4e-8a57-0242ac120003": 0}})), ["chats"]);
     }
 
     #[test]
@@ -237,8 +230,15 @@ mod tests {
     }
 
     fn any_json() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![Just(json!(null)), any::<bool>().prop_map(Value::from), any::<i64>().prop_map(Value::from), Just(json!(ID)), ".{0,5}".prop_map(Value::from)];
-        let keys = prop::sample::select(vec!["chat_id", "message_ids", "message_id", "user_ids", "chats", "limit", "type", "client_msg_id", "payload", "for", "x"]);
+        let leaf = prop_oneof![
+            Just(json!(null)),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            Just(json!(ID)),
+            ".{0,5}".prop_map(Value::from)
+        ];
+        let keys =
+            prop::sample::select(vec!["chat_id", "message_ids", "message_id", "user_ids", "chats", "limit", "type", "client_msg_id", "payload", "for", "x"]);
         leaf.prop_recursive(3, 20, 5, move |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),

@@ -55,10 +55,16 @@ pub(super) struct Session<S> {
 
 enum Stage {
     /// The session is confirmed and the pending messages are fetched; nothing is read yet.
-    Opening { work: Opening, until: Instant },
+    Opening {
+        work: Opening,
+        until: Instant,
+    },
     Open,
     /// Nothing is read any more; what was asked for is answered, then it ends.
-    Draining { end: End, until: Instant },
+    Draining {
+        end: End,
+        until: Instant,
+    },
 }
 
 /// How a connection ends.

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, UPGRADE};
+use axum::http::header::{CONNECTION, HOST, HeaderName, HeaderValue, ORIGIN, UPGRADE};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, Version};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use base64::Engine as _;
 use hyper_util::rt::TokioIo;
-use serde_json::json;
 use tokio_websockets::{Limits as WsLimits, ServerBuilder};
 use wa_core::error::{Denied, Error, Result, Unauthenticated};
 use wa_core::ports::EnvExt as _;
@@ -23,6 +22,7 @@ use super::hub::Hub;
 use super::session;
 use super::socket::Socket;
 use crate::backend::Backend;
+use crate::rest::{Origins, bearer_token, refusal};
 
 const SEC_WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
 const SEC_WEBSOCKET_VERSION: HeaderName = HeaderName::from_static("sec-websocket-version");
@@ -31,9 +31,9 @@ const SEC_WEBSOCKET_ACCEPT: HeaderName = HeaderName::from_static("sec-websocket-
 /// What an operator decides about sockets.
 #[derive(Debug, Clone, Default)]
 pub struct WsOptions {
-    /// The origins whose pages may connect, as `https://chat.example.org`; `*` allows all, and so does an empty list. Pages
-    /// of the server's own host always may, and so may clients that are no browsers.
-    pub cors_origins: Vec<String>,
+    /// The origins whose pages may connect; if there are none, all may: a token is needed in any case, and browsers send it
+    /// with no request by themselves. Pages of the server's own host always may, and so may clients that are no browsers.
+    pub cors_origins: Origins,
 }
 
 struct Entrance {
@@ -56,7 +56,7 @@ async fn enter(State(entrance): State<Arc<Entrance>>, mut request: Request) -> R
     match admitted {
         Ok((visitor, accept)) => {
             let Some(place) = context.hub.admit() else {
-                return refuse(context, request.headers(), &Error::unavailable("no place for another socket"));
+                return refusal(Error::unavailable("no place for another socket"), request.headers(), &*context.backend.env);
             };
             let upgrade = hyper::upgrade::on(&mut request);
             let limits = WsLimits::default().max_payload_len(Some(context.backend.limits.ws_frame));
@@ -84,9 +84,9 @@ async fn enter(State(entrance): State<Arc<Entrance>>, mut request: Request) -> R
             let headers = [(CONNECTION, HeaderValue::from_static("upgrade")), (UPGRADE, HeaderValue::from_static("websocket")), (SEC_WEBSOCKET_ACCEPT, accept)];
             (StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response()
         }
-        Err(Refusal::Error(error)) => refuse(context, request.headers(), &error),
+        Err(Refusal::Error(error)) => refusal(error, request.headers(), &*context.backend.env),
         Err(Refusal::Version) => {
-            let mut response = refuse(context, request.headers(), &Error::BadRequest("WebSocket version 13 is needed".to_owned()));
+            let mut response = refusal(Error::BadRequest("WebSocket version 13 is needed".to_owned()), request.headers(), &*context.backend.env);
             *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
             response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             response
@@ -111,7 +111,8 @@ async fn admit(entrance: &Entrance, headers: &HeaderMap, uri: &Uri) -> Result<Re
         return Err(Error::Denied(Denied::Forbidden("This origin may not connect")));
     }
     let authenticator = &entrance.context.backend.authenticator;
-    if let Some(token) = bearer(headers) {
+    if let Some(token) = bearer_token(headers) {
+        let token = std::str::from_utf8(token).map_err(|_| Error::Unauthenticated(Unauthenticated::Invalid))?;
         authenticator.authenticate(token).await.map(Ok)
     } else if let Some(token) = query_token(uri.query()) {
         match authenticator.authenticate(&token).await {
@@ -123,26 +124,18 @@ async fn admit(entrance: &Entrance, headers: &HeaderMap, uri: &Uri) -> Result<Re
     }
 }
 
-/// The token of an `Authorization` header; another scheme or an empty token is as none.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
-}
-
 fn query_token(query: Option<&str>) -> Option<String> {
     let (_, token) = url::form_urlencoded::parse(query?.as_bytes()).find(|(name, _)| name == "token")?;
     (!token.is_empty()).then(|| token.into_owned())
 }
 
-fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
+fn origin_allowed(headers: &HeaderMap, allowed: &Origins) -> bool {
     let Some(origin) = headers.get(ORIGIN) else { return true };
-    let Ok(origin) = origin.to_str() else { return false };
-    if allowed.is_empty() || allowed.iter().any(|entry| entry == "*" || entry.trim_end_matches('/').eq_ignore_ascii_case(origin)) {
+    if allowed.is_empty() || allowed.allows(origin) {
         return true;
     }
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    let authority = origin.split_once("://").map(|(_, authority)| authority);
+    let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
     authority.zip(host).is_some_and(|(authority, host)| authority.eq_ignore_ascii_case(host))
 }
 
@@ -150,7 +143,12 @@ fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
 fn handshake(request: &Request) -> Result<HeaderValue, Refusal> {
     let headers = request.headers();
     let has = |name: HeaderName, token: &str| {
-        headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
+        headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|part| part.trim().eq_ignore_ascii_case(token))
     };
     let key = headers.get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes);
     let is_handshake = request.method() == Method::GET && request.version() == Version::HTTP_11 && has(CONNECTION, "upgrade") && has(UPGRADE, "websocket");
@@ -165,27 +163,4 @@ fn handshake(request: &Request) -> Result<HeaderValue, Refusal> {
     hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
     let accept = base64::engine::general_purpose::STANDARD.encode(hash.finish());
     HeaderValue::try_from(accept).map_err(|error| Error::internal(error).into())
-}
-
-/// The error as REST answers it.
-fn refuse(context: &Context, headers: &HeaderMap, error: &Error) -> Response {
-    let status = match error {
-        Error::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
-        Error::Denied(_) => StatusCode::FORBIDDEN,
-        Error::BadRequest(_) => StatusCode::BAD_REQUEST,
-        Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    let request_id = headers.get("x-request-id").and_then(|id| id.to_str().ok());
-    let body = json!({
-        "success": false,
-        "data": null,
-        "error": {"code": error.code(), "message": error.to_string(), "details": []},
-        "meta": {"request_id": request_id, "timestamp": context.backend.env.now()},
-    });
-    let mut response = (status, [(CONTENT_TYPE, "application/json")], body.to_string()).into_response();
-    if let Some(wait) = error.retry_after() {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
-    }
-    response
 }
