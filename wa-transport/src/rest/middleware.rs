@@ -113,9 +113,9 @@ fn request_id(headers: &HeaderMap, env: &dyn Env) -> Arc<str> {
 }
 
 /// An error as this protocol answers it, for routes that are not in its router.
-pub(crate) fn refusal(error: Error, headers: &HeaderMap, env: &dyn Env) -> Response {
+pub(crate) fn refusal(error: impl Into<ApiError>, headers: &HeaderMap, env: &dyn Env) -> Response {
     let meta = Meta { request_id: request_id(headers, env), timestamp: env.now() };
-    let mut response = render(ApiError::from(error).into_response(), &meta);
+    let mut response = render(error.into().into_response(), &meta);
     if let Ok(value) = HeaderValue::from_str(&meta.request_id) {
         response.headers_mut().insert(REQUEST_ID.clone(), value);
     }

@@ -34,6 +34,7 @@ use utoipa_axum::routes;
 use crate::backend::Backend;
 
 pub use cors::{InvalidOrigin, Origins};
+pub(crate) use error::ApiError;
 pub(crate) use extract::bearer_token;
 pub(crate) use middleware::refusal;
 pub use remote::{InvalidNetwork, Network, TrustedProxies};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{CONNECTION, HOST, HeaderName, HeaderValue, ORIGIN, UPGRADE};
+use axum::http::header::{ALLOW, CONNECTION, HOST, HeaderName, HeaderValue, ORIGIN, UPGRADE};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, Version};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -19,10 +19,11 @@ use wa_core::session::Caller;
 use super::answer::Context;
 use super::close::Close;
 use super::hub::Hub;
+use super::metered::Metered;
 use super::session;
 use super::socket::Socket;
 use crate::backend::Backend;
-use crate::rest::{Origins, bearer_token, refusal};
+use crate::rest::{ApiError, Origins, bearer_token, refusal};
 
 const SEC_WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
 const SEC_WEBSOCKET_VERSION: HeaderName = HeaderName::from_static("sec-websocket-version");
@@ -44,7 +45,7 @@ struct Entrance {
 /// The route `GET /ws`, whose sockets are those of this hub.
 pub fn router(hub: Arc<Hub>, backend: Backend, options: WsOptions) -> Router {
     let entrance = Arc::new(Entrance { context: Arc::new(Context { hub, backend }), options });
-    Router::new().route("/ws", get(enter)).with_state(entrance)
+    Router::new().route("/ws", get(enter).fallback(wrong_method)).with_state(entrance)
 }
 
 async fn enter(State(entrance): State<Arc<Entrance>>, mut request: Request) -> Response {
@@ -69,7 +70,7 @@ async fn enter(State(entrance): State<Arc<Entrance>>, mut request: Request) -> R
                         Ok(upgraded) => upgraded,
                         Err(error) => return tracing::debug!(%error, "a client left during the upgrade"),
                     };
-                    let ws = ServerBuilder::new().limits(limits).serve(TokioIo::new(upgraded));
+                    let ws = ServerBuilder::new().limits(limits).serve(Metered::new(TokioIo::new(upgraded)));
                     match visitor {
                         Ok(caller) => {
                             let id = context.backend.env.new_id();
@@ -92,6 +93,12 @@ async fn enter(State(entrance): State<Arc<Entrance>>, mut request: Request) -> R
             response
         }
     }
+}
+
+async fn wrong_method(State(entrance): State<Arc<Entrance>>, headers: HeaderMap) -> Response {
+    let mut response = refusal(ApiError::MethodNotAllowed, &headers, &*entrance.context.backend.env);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+    response
 }
 
 enum Refusal {
