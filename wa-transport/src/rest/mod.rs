@@ -26,8 +26,8 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::get;
 use bytes::Bytes;
+use serde_json::Value;
 use tower_http::catch_panic::CatchPanicLayer;
-use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -106,7 +106,8 @@ pub fn router(backend: Backend, options: RestOptions) -> Router {
     let (api, api_document) = api_routes(backend.auth.is_some()).split_for_parts();
     let (system, system_document) = system_routes().split_for_parts();
     let document = document::complete(&options, system_document.nest(BASE_PATH, api_document));
-    let rest = Arc::new(Rest { backend, readiness: options.readiness, trusted_proxies: options.trusted_proxies, document: document::to_json(&document) });
+    document::announce_routes(&document, &backend.metrics);
+    let rest = Arc::new(Rest { backend, readiness: options.readiness, trusted_proxies: options.trusted_proxies, document: document.to_string().into() });
 
     let api = api
         .method_not_allowed_fallback(error::method_not_allowed)
@@ -132,7 +133,7 @@ pub fn router(backend: Backend, options: RestOptions) -> Router {
 
 /// The OpenAPI document of [`router`], for tools; `with_login` tells whether `/auth` has routes.
 #[must_use]
-pub fn openapi(options: &RestOptions, with_login: bool) -> OpenApi {
+pub fn openapi(options: &RestOptions, with_login: bool) -> Value {
     document::complete(options, system_routes().into_openapi().nest(BASE_PATH, api_routes(with_login).into_openapi()))
 }
 
