@@ -101,7 +101,6 @@ type Shared = Arc<Rest>;
 /// All REST routes, with everything around them. Serve it with
 /// `into_make_service_with_connect_info::<SocketAddr>()`: without the peer's address all requests without a valid token
 /// share one bucket of the limit `api_ip`.
-#[must_use]
 pub fn router(backend: Backend, options: RestOptions) -> Router {
     let (api, api_document) = api_routes(backend.auth.is_some()).split_for_parts();
     let (system, system_document) = system_routes().split_for_parts();
@@ -173,7 +172,6 @@ fn system_routes() -> OpenApiRouter<Shared> {
 }
 
 /// The panic's own text stays out of the answer and the log: it may quote a body.
-#[expect(clippy::needless_pass_by_value, reason = "the layer hands the panic over by value")]
 fn after_panic(_panic: Box<dyn Any + Send>) -> Response {
     use axum::response::IntoResponse as _;
     error::ApiError::from(wa_core::Error::internal("a handler panicked")).into_response()
