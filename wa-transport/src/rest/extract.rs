@@ -57,7 +57,7 @@ impl OptionalFromRequestParts<Shared> for Auth {
 }
 
 /// The token of an `Authorization` header. Another scheme counts as no token (contract, section 10).
-pub(super) fn bearer_token(headers: &HeaderMap) -> Option<&[u8]> {
+pub(crate) fn bearer_token(headers: &HeaderMap) -> Option<&[u8]> {
     let value = headers.get(header::AUTHORIZATION)?.as_bytes();
     let (scheme, token) = value.split_at(value.iter().position(|byte| *byte == b' ')?);
     let token = token.trim_ascii();

@@ -34,6 +34,8 @@ use utoipa_axum::routes;
 use crate::backend::Backend;
 
 pub use cors::{InvalidOrigin, Origins};
+pub(crate) use extract::bearer_token;
+pub(crate) use middleware::refusal;
 pub use remote::{InvalidNetwork, Network, TrustedProxies};
 
 /// Where every enveloped route lives (contract, section 1).
