@@ -51,6 +51,12 @@ impl Origins {
         self.any || self.listed.contains(origin)
     }
 
+    /// Whether nothing was configured.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        !self.any && self.listed.is_empty()
+    }
+
     pub(super) fn layer(&self) -> CorsLayer {
         let layer = CorsLayer::new()
             .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS])
@@ -61,7 +67,7 @@ impl Origins {
             // With all origins allowed, credentials are not (Fetch standard, CORS protocol and credentials).
             layer.allow_origin(AllowOrigin::any())
         } else {
-            layer.allow_origin(AllowOrigin::list(self.listed.iter().cloned())).allow_credentials(true)
+            layer.allow_origin(AllowOrigin::list(self.listed.iter().cloned())).allow_credentials(!self.listed.is_empty())
         }
     }
 }

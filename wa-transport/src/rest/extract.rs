@@ -57,7 +57,7 @@ impl OptionalFromRequestParts<Shared> for Auth {
 }
 
 /// The token of an `Authorization` header. Another scheme counts as no token (contract, section 10).
-pub(super) fn bearer_token(headers: &HeaderMap) -> Option<&[u8]> {
+pub(crate) fn bearer_token(headers: &HeaderMap) -> Option<&[u8]> {
     let value = headers.get(header::AUTHORIZATION)?.as_bytes();
     let (scheme, token) = value.split_at(value.iter().position(|byte| *byte == b' ')?);
     let token = token.trim_ascii();
@@ -136,6 +136,8 @@ fn field_error(error: &serde_path_to_error::Error<serde_json::Error>) -> FieldEr
     }
     let message = match text.rsplit_once(", expected ") {
         Some((_, "i64" | "u64" | "i32" | "u32")) => "must be a whole number".to_owned(),
+        Some((_, "a map")) => "must be an object".to_owned(),
+        Some((_, "a sequence")) => "must be a list".to_owned(),
         Some((_, expected)) => format!("must be {}", expected.replace('`', "")),
         None => text.strip_prefix("not ").map_or_else(|| text.clone(), |what| format!("must be {what}")),
     };

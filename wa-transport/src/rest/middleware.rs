@@ -14,7 +14,7 @@ use tracing::{Instrument as _, Span, field};
 use uuid::Uuid;
 use wa_core::error::{Error, Unauthenticated};
 use wa_core::limits::RateLimit;
-use wa_core::ports::{Admission, EnvExt as _};
+use wa_core::ports::{Admission, Env, EnvExt as _};
 
 use super::envelope::{Meta, render};
 use super::error::ApiError;
@@ -48,7 +48,7 @@ pub(super) async fn observe(State(rest): State<Shared>, mut request: Request, ne
     for name in IDENTITY_HEADERS {
         request.headers_mut().remove(name);
     }
-    let id = request_id(request.headers(), &rest);
+    let id = request_id(request.headers(), &*rest.backend.env);
     let method = method_label(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
@@ -104,12 +104,22 @@ impl Drop for InFlight {
 }
 
 /// The caller's id of the request if it is sane, else a new one.
-fn request_id(headers: &HeaderMap, rest: &Rest) -> Arc<str> {
+fn request_id(headers: &HeaderMap, env: &dyn Env) -> Arc<str> {
     let sane = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
     match headers.get(&REQUEST_ID).and_then(|value| value.to_str().ok()).filter(sane) {
         Some(id) => id.into(),
-        None => rest.backend.env.new_id::<Uuid>().to_string().into(),
+        None => env.new_id::<Uuid>().to_string().into(),
     }
+}
+
+/// An error as this protocol answers it, for routes that are not in its router.
+pub(crate) fn refusal(error: Error, headers: &HeaderMap, env: &dyn Env) -> Response {
+    let meta = Meta { request_id: request_id(headers, env), timestamp: env.now() };
+    let mut response = render(ApiError::from(error).into_response(), &meta);
+    if let Ok(value) = HeaderValue::from_str(&meta.request_id) {
+        response.headers_mut().insert(REQUEST_ID.clone(), value);
+    }
+    response
 }
 
 /// The W3C trace context (Trace Context, section 3.2), if it has its form.

@@ -26,14 +26,16 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::get;
 use bytes::Bytes;
+use serde_json::Value;
 use tower_http::catch_panic::CatchPanicLayer;
-use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::backend::Backend;
 
 pub use cors::{InvalidOrigin, Origins};
+pub(crate) use extract::bearer_token;
+pub(crate) use middleware::refusal;
 pub use remote::{InvalidNetwork, Network, TrustedProxies};
 
 /// Where every enveloped route lives (contract, section 1).
@@ -101,12 +103,12 @@ type Shared = Arc<Rest>;
 /// All REST routes, with everything around them. Serve it with
 /// `into_make_service_with_connect_info::<SocketAddr>()`: without the peer's address all requests without a valid token
 /// share one bucket of the limit `api_ip`.
-#[must_use]
 pub fn router(backend: Backend, options: RestOptions) -> Router {
     let (api, api_document) = api_routes(backend.auth.is_some()).split_for_parts();
     let (system, system_document) = system_routes().split_for_parts();
     let document = document::complete(&options, system_document.nest(BASE_PATH, api_document));
-    let rest = Arc::new(Rest { backend, readiness: options.readiness, trusted_proxies: options.trusted_proxies, document: document::to_json(&document) });
+    document::announce_routes(&document, &backend.metrics);
+    let rest = Arc::new(Rest { backend, readiness: options.readiness, trusted_proxies: options.trusted_proxies, document: document.to_string().into() });
 
     let api = api
         .method_not_allowed_fallback(error::method_not_allowed)
@@ -132,7 +134,7 @@ pub fn router(backend: Backend, options: RestOptions) -> Router {
 
 /// The OpenAPI document of [`router`], for tools; `with_login` tells whether `/auth` has routes.
 #[must_use]
-pub fn openapi(options: &RestOptions, with_login: bool) -> OpenApi {
+pub fn openapi(options: &RestOptions, with_login: bool) -> Value {
     document::complete(options, system_routes().into_openapi().nest(BASE_PATH, api_routes(with_login).into_openapi()))
 }
 
@@ -172,7 +174,6 @@ fn system_routes() -> OpenApiRouter<Shared> {
 }
 
 /// The panic's own text stays out of the answer and the log: it may quote a body.
-#[expect(clippy::needless_pass_by_value, reason = "the layer hands the panic over by value")]
 fn after_panic(_panic: Box<dyn Any + Send>) -> Response {
     use axum::response::IntoResponse as _;
     error::ApiError::from(wa_core::Error::internal("a handler panicked")).into_response()
