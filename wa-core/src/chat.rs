@@ -1,12 +1,17 @@
 //! Chats and who takes part in them; the chat object the outside sees; the order and cursor of the chat list.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::id::{ChatId, MessageId, UserId};
 use crate::message::{MessageKind, Rev, Seq};
-use crate::receipt::{Marks, Status};
+use crate::privacy::{PrivacySettings, may_see_reads};
+use crate::receipt::{Located, Marks, Status};
 use crate::time::Timestamp;
 
 /// Direct or group.
@@ -70,6 +75,20 @@ pub enum AutoDeleteTimer {
     /// Ninety days.
     #[serde(rename = "90d")]
     Quarter,
+}
+
+impl AutoDeleteTimer {
+    /// How long a message lives; `None`: for ever.
+    #[must_use]
+    pub const fn lifetime(self) -> Option<Duration> {
+        const DAY: u64 = 24 * 60 * 60;
+        match self {
+            Self::Off => None,
+            Self::Day => Some(Duration::from_secs(DAY)),
+            Self::Week => Some(Duration::from_secs(7 * DAY)),
+            Self::Quarter => Some(Duration::from_secs(90 * DAY)),
+        }
+    }
 }
 
 /// The unordered pair of a direct chat: the same for both sides, so that the pair has one chat.
@@ -160,6 +179,9 @@ pub struct Membership {
 }
 
 impl Membership {
+    /// A version that no membership has.
+    pub const NO_VERSION: i64 = -1;
+
     /// The participant, unless they left.
     #[must_use]
     pub fn present(&self, user: UserId) -> Option<&Member> {
@@ -177,15 +199,25 @@ impl Membership {
         (self.kind == ChatKind::Direct).then(|| self.members.values().find(|member| member.user_id != user)).flatten()
     }
 
-    /// Those whose receipts make up the state of a message: present, let in before it, neither its sender nor one it is withheld from.
-    pub fn recipients(&self, seq: Seq, sender: UserId) -> impl Iterator<Item = &Member> {
-        self.everyone().filter(move |member| member.user_id != sender && member.joined_seq < seq)
+    /// Those whose receipts make up the state of a message: present, let in before it, not its sender. The one it is
+    /// withheld from counts: to the sender they look like somebody it never reached.
+    pub fn recipients(&self, message: &Located) -> impl Iterator<Item = &Member> {
+        self.everyone().filter(|member| member.user_id != message.sender_id && member.joined_seq < message.seq)
     }
 
-    /// The weakest state of a message over all recipients; `sent` if there is none.
+    /// The weakest state of a message over all recipients, as this viewer may know it; `sent` if there is none.
+    /// `settings` are those of everybody here; where they are missing, no read is shown.
     #[must_use]
-    pub fn weakest_status(&self, seq: Seq, sender: UserId, marks: &BTreeMap<UserId, Marks>) -> Status {
-        self.recipients(seq, sender).map(|member| marks.get(&member.user_id).map_or(Status::Sent, |marks| marks.status_of(seq))).min().unwrap_or(Status::Sent)
+    pub fn weakest_status(&self, message: &Located, marks: &BTreeMap<UserId, Marks>, viewer: UserId, settings: &BTreeMap<UserId, PrivacySettings>) -> Status {
+        let state_with = |member: &Member| match marks.get(&member.user_id) {
+            Some(marks) if message.withheld_from != Some(member.user_id) => {
+                let status = marks.status_of(message.seq);
+                let reader = member.user_id;
+                if may_see_reads((reader, settings.get(&reader)), (viewer, settings.get(&viewer))) { status } else { status.min(Status::Delivered) }
+            }
+            _ => Status::Sent,
+        };
+        self.recipients(message).map(state_with).min().unwrap_or(Status::Sent)
     }
 }
 
@@ -217,6 +249,50 @@ pub struct ChatCursor {
     pub last_activity_at: Timestamp,
     /// Itself.
     pub chat_id: ChatId,
+}
+
+impl ChatCursor {
+    /// Bytes of the place itself, and of the seal that ties it to its owner.
+    const PLACE: usize = 1 + 8 + 16;
+    const SEAL: usize = 6;
+
+    /// As clients carry it: opaque, and of use to this user only.
+    #[must_use]
+    pub fn encode(&self, owner: UserId) -> String {
+        let mut bytes = Vec::with_capacity(Self::PLACE + Self::SEAL);
+        bytes.push(u8::from(self.is_pinned));
+        bytes.extend_from_slice(&self.last_activity_at.as_millis().to_be_bytes());
+        bytes.extend_from_slice(self.chat_id.as_uuid().as_bytes());
+        bytes.extend_from_slice(&Self::seal(&bytes, owner));
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// Reads back what [`Self::encode`] wrote for the same user; `None` for a garbled or a foreign cursor.
+    #[must_use]
+    pub fn decode(text: &str, owner: UserId) -> Option<Self> {
+        // Longer texts are not even decoded.
+        if text.len() > 64 {
+            return None;
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (place, seal) = bytes.split_at_checked(Self::PLACE)?;
+        if seal != Self::seal(place, owner) {
+            return None;
+        }
+        let (pinned, rest) = place.split_first()?;
+        let (millis, chat) = rest.split_at_checked(8)?;
+        Some(Self {
+            is_pinned: *pinned == 1,
+            last_activity_at: Timestamp::from_millis(i64::from_be_bytes(millis.try_into().ok()?)),
+            chat_id: ChatId::from_uuid(uuid::Uuid::from_slice(chat).ok()?),
+        })
+    }
+
+    /// No secret: it catches cursors that were garbled or belong to somebody else, and a forged one opens nothing.
+    fn seal(place: &[u8], owner: UserId) -> [u8; Self::SEAL] {
+        let digest = Sha256::new().chain_update(b"chat cursor").chain_update(owner.as_uuid().as_bytes()).chain_update(place).finalize();
+        std::array::from_fn(|index| digest[index])
+    }
 }
 
 /// The other person of a direct chat.
@@ -308,4 +384,57 @@ pub struct ChatView {
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    fn user(number: u128) -> UserId {
+        UserId::from_uuid(Uuid::from_u128(number))
+    }
+
+    fn cursor() -> impl Strategy<Value = ChatCursor> {
+        (any::<bool>(), 0..=Timestamp::MAX.as_millis(), any::<u128>()).prop_map(|(is_pinned, millis, chat)| ChatCursor {
+            is_pinned,
+            last_activity_at: Timestamp::from_millis(millis),
+            chat_id: ChatId::from_uuid(Uuid::from_u128(chat)),
+        })
+    }
+
+    #[test]
+    fn a_pair_is_the_same_from_both_sides() {
+        assert_eq!(Pair::of(user(1), user(2)), Pair::of(user(2), user(1)));
+        assert_eq!(Pair::of(user(1), user(1)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_cursor_reads_back_for_its_owner(cursor in cursor(), owner in any::<u128>()) {
+            prop_assert_eq!(ChatCursor::decode(&cursor.encode(user(owner)), user(owner)), Some(cursor));
+        }
+
+        #[test]
+        fn a_foreign_cursor_is_refused(cursor in cursor(), owner in any::<u128>(), other in any::<u128>()) {
+            prop_assume!(owner != other);
+            prop_assert_eq!(ChatCursor::decode(&cursor.encode(user(owner)), user(other)), None);
+        }
+
+        #[test]
+        fn a_garbled_cursor_is_refused(cursor in cursor(), at in 0..41usize, with in "[A-Za-z0-9_-]") {
+            let text = cursor.encode(user(1));
+            let mut garbled = text.clone();
+            garbled.replace_range(at..=at, &with);
+            prop_assume!(garbled != text);
+            prop_assert_eq!(ChatCursor::decode(&garbled, user(1)), None);
+            prop_assert_eq!(ChatCursor::decode(&text[..at], user(1)), None);
+        }
+
+        #[test]
+        fn any_text_is_read_without_a_panic(text in ".*") {
+            prop_assert_eq!(ChatCursor::decode(&text, user(1)), None);
+        }
+    }
 }

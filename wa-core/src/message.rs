@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, FieldError, Result};
 use crate::id::{ChatId, MediaId, MessageId, UserId};
 use crate::limits::Limits;
-use crate::receipt::Status;
+use crate::receipt::{Located, Status};
 use crate::time::Timestamp;
 
 macro_rules! counters {
@@ -557,6 +557,12 @@ impl Message {
         self.content.is_none()
     }
 
+    /// Where it stands.
+    #[must_use]
+    pub const fn located(&self) -> Located {
+        Located { message_id: self.id, chat_id: self.chat_id, seq: self.seq, sender_id: self.sender_id, withheld_from: self.withheld_from }
+    }
+
     /// What it shows: its payload, or the tombstone.
     #[must_use]
     pub fn payload(&self) -> Payload {
@@ -720,6 +726,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
+    #[expect(clippy::needless_pass_by_value, reason = "reads better where it is called")]
     fn parse(kind: &str, payload: Value) -> Result<Content> {
         Content::parse(kind, &payload, &Limits::default())
     }

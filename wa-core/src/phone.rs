@@ -45,6 +45,26 @@ impl Phone {
     }
 }
 
+impl Phone {
+    /// Reads a number that was typed beside its country: a number with its `+` stands for itself, any other is read as
+    /// national under the calling code (`+49`, `49`).
+    ///
+    /// # Errors
+    /// [`InvalidPhone`] if the two make no possible E.164 number.
+    pub fn with_country_code(country_code: &str, number: &str) -> Result<Self, InvalidPhone> {
+        if let Ok(whole) = Self::normalise(number) {
+            return Ok(whole);
+        }
+        let code = country_code.trim().trim_start_matches('+');
+        if code.is_empty() || code.len() > 3 || !code.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(InvalidPhone);
+        }
+        // A single leading zero is the trunk prefix, which is not dialled from abroad.
+        let national = number.trim();
+        Self::normalise(&format!("+{code}{}", national.strip_prefix('0').unwrap_or(national)))
+    }
+}
+
 impl FromStr for Phone {
     type Err = InvalidPhone;
 
@@ -98,6 +118,16 @@ mod tests {
         assert_eq!(Phone::normalise(" +1 (555) 010-0001 ").map(|p| p.to_string()).as_deref(), Ok("+15550100001"));
         assert_eq!(Phone::normalise("0049 151 12345678").map(|p| p.to_string()).as_deref(), Ok("+4915112345678"));
         assert_eq!(Phone::normalise("hello"), Err(InvalidPhone));
+    }
+
+    #[test]
+    fn a_national_number_takes_its_country_code() {
+        for (code, number) in [("+49", "0151 12345678"), ("49", "15112345678"), ("+1", "+4915112345678")] {
+            assert_eq!(Phone::with_country_code(code, number).map(|p| p.to_string()).as_deref(), Ok("+4915112345678"), "{code} {number}");
+        }
+        for (code, number) in [("", "15112345678"), ("DE", "15112345678"), ("+49", "x"), ("4999", "15112345678")] {
+            assert_eq!(Phone::with_country_code(code, number), Err(InvalidPhone), "{code} {number}");
+        }
     }
 
     #[test]

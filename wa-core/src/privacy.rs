@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::id::UserId;
+
 /// Whom a user shows something to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -114,6 +116,13 @@ pub fn may_see(field: Field, settings: &PrivacySettings, relation: Option<&Relat
         ShownTo::Contacts => relation.viewer_is_contact,
         ShownTo::Nobody => false,
     }
+}
+
+/// Whether a viewer may know that somebody has read: both must give read receipts, and one's own reading is known to
+/// oneself. Settings that are not known hide it.
+#[must_use]
+pub fn may_see_reads(reader: (UserId, Option<&PrivacySettings>), viewer: (UserId, Option<&PrivacySettings>)) -> bool {
+    reader.0 == viewer.0 || [reader.1, viewer.1].into_iter().all(|settings| settings.is_some_and(|settings| settings.read_receipts))
 }
 
 #[cfg(test)]

@@ -20,7 +20,10 @@ pub struct NewMessage {
     pub chat_id: ChatId,
     /// Direct or group.
     pub chat_kind: ChatKind,
-    /// The version of the chat's membership on which sending was allowed.
+    /// The version of the chat's membership on which sending was allowed; [`Membership::NO_VERSION`] to store nothing and
+    /// only ask for a repeat.
+    ///
+    /// [`Membership::NO_VERSION`]: crate::chat::Membership::NO_VERSION
     pub membership_version: i64,
     /// The sender.
     pub sender_id: UserId,
@@ -130,6 +133,7 @@ pub struct Hidden {
 /// * `the_first_message_of_a_chat_takes_seq_one`
 /// * `concurrent_appends_leave_no_gap_and_no_repeat`
 /// * `a_retried_append_stores_nothing_new`
+/// * `a_repeat_is_answered_whatever_the_membership`
 /// * `a_key_used_for_another_message_is_a_conflict`
 /// * `keys_of_different_senders_do_not_meet`
 /// * `an_append_on_an_old_membership_stores_nothing`
@@ -152,7 +156,8 @@ pub struct Hidden {
 #[async_trait]
 pub trait MessageStore: Send + Sync {
     /// Stores a message durably: gives it the next place and revision of its chat and writes its event, in one
-    /// transaction. When this returns `Stored`, the message survives a crash.
+    /// transaction. When this returns `Stored`, the message survives a crash. The sender's key is looked up before the
+    /// membership's version is compared: whoever repeats an accepted message gets it, also when they could not send it now.
     async fn append(&self, message: NewMessage) -> Stored<Appended>;
 
     /// Where these messages stand; unknown ones are left out. The order is that of the ids.

@@ -1,0 +1,342 @@
+//! The REST methods, one for each route (contract, sections 1.1 to 1.4).
+
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use uuid::Uuid;
+use wa_core::api::{ChatPage, HistoryQuery, LoggedIn, MessagePage, OtpRequested, PrivacyUpdate, SyncAnswer, SyncRequest};
+use wa_core::chat::ChatView;
+use wa_core::id::{ChatId, DeviceId, MessageId, UserId};
+use wa_core::message::{MessageKind, MessageView};
+use wa_core::privacy::PrivacySettings;
+use wa_core::receipt::ReceiptView;
+use wa_core::session::DeviceView;
+use wa_core::time::Timestamp;
+use wa_core::user::{ContactView, PresenceView, Profile, ProfileUpdate, RegisteredUser};
+
+use super::Client;
+use super::error::ClientError;
+use super::http::Call;
+use super::tokens::Tokens;
+
+/// A message to be sent.
+#[derive(Clone, PartialEq, Serialize)]
+pub struct Outgoing {
+    /// The sender's own key, 1 to 128 characters: sending again with the same key sends nothing twice.
+    pub client_msg_id: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: MessageKind,
+    /// What it says (contract, section 1.4).
+    pub payload: Value,
+    /// The message it answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply_to_message_id: Option<MessageId>,
+}
+
+impl Outgoing {
+    /// A message under a fresh key.
+    #[must_use]
+    pub fn new(kind: MessageKind, payload: Value) -> Self {
+        Self { client_msg_id: Uuid::now_v7().to_string(), kind, payload, reply_to_message_id: None }
+    }
+
+    /// A text under a fresh key.
+    #[must_use]
+    pub fn text(body: impl Into<String>) -> Self {
+        Self::new(MessageKind::Text, json!({"body": body.into()}))
+    }
+
+    /// Under this key instead.
+    #[must_use]
+    pub fn with_key(mut self, client_msg_id: impl Into<String>) -> Self {
+        self.client_msg_id = client_msg_id.into();
+        self
+    }
+
+    /// As an answer to this message.
+    #[must_use]
+    pub const fn in_reply_to(mut self, message: MessageId) -> Self {
+        self.reply_to_message_id = Some(message);
+        self
+    }
+}
+
+impl std::fmt::Debug for Outgoing {
+    /// Bodies are in no log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outgoing").field("client_msg_id", &self.client_msg_id).field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+/// Until when a chat is muted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mute {
+    /// Not muted.
+    Off,
+    /// Until then.
+    Until(Timestamp),
+    /// For ever.
+    Forever,
+}
+
+#[derive(Deserialize)]
+struct Registered {
+    registered_users: Vec<RegisteredUser>,
+}
+
+/// Login and devices (contract, section 1.1).
+impl Client {
+    /// Has a code sent to a phone. With a development server the answer holds the code.
+    ///
+    /// # Errors
+    /// VALIDATION_ERROR for what is no phone number, RATE_LIMITED, UNAVAILABLE if the code could not be sent.
+    pub async fn request_otp(&self, phone: &str) -> Result<OtpRequested, ClientError> {
+        self.call(Call::post("/auth/request-otp").public().once().json(json!({"phone": phone}))?).await
+    }
+
+    /// Logs in with a code. The tokens are stored and used from here on.
+    ///
+    /// # Errors
+    /// OTP_INVALID, OTP_EXPIRED, OTP_MAX_ATTEMPTS; [`ClientError::TokenStore`] if the tokens could not be stored.
+    pub async fn verify_otp(&self, phone: &str, otp: &str, device_name: Option<&str>) -> Result<LoggedIn, ClientError> {
+        let body = json!({"phone": phone, "otp": otp, "device_name": device_name});
+        let login: LoggedIn = self.call(Call::post("/auth/verify-otp").public().once().json(body)?).await?;
+        self.inner.tokens.replace(Tokens::from(&login)).await?;
+        Ok(login)
+    }
+
+    /// Exchanges the tokens now. Needed by nobody: calls do it when the access token has expired.
+    ///
+    /// # Errors
+    /// [`ClientError::SessionEnded`] if the server refuses.
+    pub async fn refresh(&self) -> Result<(), ClientError> {
+        let tokens = self.inner.tokens.current().await?;
+        self.renew(&tokens.access_token).await
+    }
+
+    /// Ends this device's session and forgets its tokens. A session that has ended already is no error.
+    ///
+    /// # Errors
+    /// Those of the call; the tokens are kept then.
+    pub async fn logout(&self) -> Result<(), ClientError> {
+        let tokens = self.inner.tokens.current().await?;
+        // A refresh token alone is enough, and works when the access token has expired.
+        let call = match &tokens.refresh_token {
+            Some(refresh_token) => Call::post("/auth/logout").public().json(json!({"refresh_token": refresh_token}))?,
+            None => Call::post("/auth/logout"),
+        };
+        match self.act(call).await {
+            Err(error) if !error.is_auth() => Err(error),
+            Ok(()) | Err(_) => self.inner.tokens.clear().await,
+        }
+    }
+
+    /// The caller's devices, the newest login first.
+    ///
+    /// # Errors
+    /// Those of every call.
+    pub async fn devices(&self) -> Result<Vec<DeviceView>, ClientError> {
+        self.call(Call::get("/auth/devices")).await
+    }
+
+    /// Ends the session of one of the caller's devices.
+    ///
+    /// # Errors
+    /// NOT_FOUND family if the caller has no such device.
+    pub async fn remove_device(&self, device: DeviceId) -> Result<(), ClientError> {
+        self.act(Call::new(Method::DELETE, format!("/auth/devices/{device}"))).await
+    }
+}
+
+/// Users (contract, section 1.2).
+impl Client {
+    /// The caller's profile.
+    ///
+    /// # Errors
+    /// Those of every call.
+    pub async fn me(&self) -> Result<Profile, ClientError> {
+        self.call(Call::get("/users/me")).await
+    }
+
+    /// Changes the caller's profile; `None` leaves a field as it is.
+    ///
+    /// # Errors
+    /// VALIDATION_ERROR for texts that are too long.
+    pub async fn update_me(&self, update: &ProfileUpdate) -> Result<Profile, ClientError> {
+        self.call(Call::new(Method::PATCH, "/users/me").json(update)?).await
+    }
+
+    /// Erases the caller's account; `confirm` must be their own phone.
+    ///
+    /// # Errors
+    /// VALIDATION_ERROR if it is not.
+    pub async fn delete_me(&self, confirm: &str) -> Result<(), ClientError> {
+        self.act(Call::new(Method::DELETE, "/users/me").json(json!({"confirm": confirm}))?).await
+    }
+
+    /// A user's profile as the caller may see it.
+    ///
+    /// # Errors
+    /// NOT_FOUND family.
+    pub async fn user(&self, user: UserId) -> Result<Profile, ClientError> {
+        self.call(Call::get(format!("/users/{user}"))).await
+    }
+
+    /// Finds users by phone and adds them to the caller's contacts. Invalid numbers are skipped.
+    ///
+    /// # Errors
+    /// VALIDATION_ERROR for none or more than 1000 numbers.
+    pub async fn sync_contacts(&self, phone_numbers: &[String]) -> Result<Vec<RegisteredUser>, ClientError> {
+        let found: Registered = self.call(Call::post("/users/contacts/sync").json(json!({"phone_numbers": phone_numbers}))?).await?;
+        Ok(found.registered_users)
+    }
+
+    /// The caller's contacts and blocked users.
+    ///
+    /// # Errors
+    /// Those of every call.
+    pub async fn contacts(&self) -> Result<Vec<ContactView>, ClientError> {
+        self.call(Call::get("/users/contacts")).await
+    }
+
+    /// Blocks a user.
+    ///
+    /// # Errors
+    /// BAD_REQUEST for oneself, NOT_FOUND family.
+    pub async fn block(&self, user: UserId) -> Result<(), ClientError> {
+        self.act(Call::post(format!("/users/{user}/block"))).await
+    }
+
+    /// Ends a block.
+    ///
+    /// # Errors
+    /// As for [`Self::block`].
+    pub async fn unblock(&self, user: UserId) -> Result<(), ClientError> {
+        self.act(Call::new(Method::DELETE, format!("/users/{user}/block"))).await
+    }
+
+    /// Whether a user is there, as the caller may see it.
+    ///
+    /// # Errors
+    /// NOT_FOUND family.
+    pub async fn presence(&self, user: UserId) -> Result<PresenceView, ClientError> {
+        self.call(Call::get(format!("/users/{user}/presence"))).await
+    }
+
+    /// The caller's privacy settings.
+    ///
+    /// # Errors
+    /// Those of every call.
+    pub async fn privacy(&self) -> Result<PrivacySettings, ClientError> {
+        self.call(Call::get("/users/me/privacy")).await
+    }
+
+    /// Changes the caller's privacy settings; `None` leaves one as it is.
+    ///
+    /// # Errors
+    /// Those of every call.
+    pub async fn set_privacy(&self, update: &PrivacyUpdate) -> Result<PrivacySettings, ClientError> {
+        self.call(Call::new(Method::PUT, "/users/me/privacy").json(update)?).await
+    }
+}
+
+/// Chats (contract, section 1.3).
+impl Client {
+    /// The direct chat with a user, made if there is none.
+    ///
+    /// # Errors
+    /// NOT_FOUND family for an unknown user.
+    pub async fn create_direct(&self, user: UserId) -> Result<ChatView, ClientError> {
+        self.call(Call::post("/chats").json(json!({"type": "direct", "participant_id": user}))?).await
+    }
+
+    /// A page of the caller's chats, pinned first, then newest activity; 20 if `limit` is absent, 100 at most.
+    ///
+    /// # Errors
+    /// BAD_REQUEST for a cursor that no answer held.
+    pub async fn chats(&self, cursor: Option<&str>, limit: Option<u32>) -> Result<ChatPage, ClientError> {
+        self.call(Call::get("/chats").query("cursor", cursor).query("limit", limit)).await
+    }
+
+    /// A chat with its participants.
+    ///
+    /// # Errors
+    /// NOT_FOUND family.
+    pub async fn chat(&self, chat: ChatId) -> Result<ChatView, ClientError> {
+        self.call(Call::get(format!("/chats/{chat}"))).await
+    }
+
+    /// Mutes or unmutes a chat for the caller.
+    ///
+    /// # Errors
+    /// NOT_FOUND family.
+    pub async fn mute(&self, chat: ChatId, mute: Mute) -> Result<(), ClientError> {
+        let body = match mute {
+            Mute::Off => json!({"is_muted": false}),
+            Mute::Until(until) => json!({"is_muted": true, "mute_until": until}),
+            Mute::Forever => json!({"is_muted": true}),
+        };
+        self.act(Call::new(Method::PATCH, format!("/chats/{chat}/mute")).json(body)?).await
+    }
+
+    /// Pins or unpins a chat for the caller.
+    ///
+    /// # Errors
+    /// NOT_FOUND family.
+    pub async fn pin(&self, chat: ChatId, is_pinned: bool) -> Result<(), ClientError> {
+        self.act(Call::new(Method::PUT, format!("/chats/{chat}/pin")).json(json!({"is_pinned": is_pinned}))?).await
+    }
+}
+
+/// Messages (contract, section 1.4).
+impl Client {
+    /// A page of a chat's history: newest first, or oldest first with `after_seq`.
+    ///
+    /// # Errors
+    /// NOT_FOUND family.
+    pub async fn history(&self, chat: ChatId, query: HistoryQuery) -> Result<MessagePage, ClientError> {
+        let call = Call::get(format!("/chats/{chat}/messages"));
+        self.call(call.query("cursor", query.cursor).query("after_seq", query.after_seq).query("limit", query.limit)).await
+    }
+
+    /// Sends a message over REST. When this returns, it is durable. Repeated by itself while the server is unavailable.
+    ///
+    /// # Errors
+    /// VALIDATION_ERROR, NOT_CHAT_MEMBER, USER_BLOCKED, NOT_FOUND family; CONFLICT if the key was used for another message.
+    pub async fn send(&self, chat: ChatId, message: &Outgoing) -> Result<MessageView, ClientError> {
+        self.call(Call::post(format!("/chats/{chat}/messages")).json(message)?).await
+    }
+
+    /// Marks everything in a chat up to a message as read.
+    ///
+    /// # Errors
+    /// NOT_FOUND family.
+    pub async fn mark_read(&self, chat: ChatId, up_to: MessageId) -> Result<(), ClientError> {
+        self.act(Call::post(format!("/chats/{chat}/messages/read")).json(json!({"up_to_message_id": up_to}))?).await
+    }
+
+    /// How far a message got with each recipient.
+    ///
+    /// # Errors
+    /// NOT_FOUND family.
+    pub async fn receipts(&self, message: MessageId) -> Result<Vec<ReceiptView>, ClientError> {
+        self.call(Call::get(format!("/messages/{message}/receipts"))).await
+    }
+
+    /// Hides a message from the caller alone.
+    ///
+    /// # Errors
+    /// NOT_FOUND family.
+    pub async fn delete_for_me(&self, message: MessageId) -> Result<(), ClientError> {
+        self.act(Call::new(Method::DELETE, format!("/messages/{message}")).query("for", Some("me"))).await
+    }
+
+    /// What changed above the revisions the caller names (contract, section 3.5).
+    ///
+    /// # Errors
+    /// VALIDATION_ERROR for a map that is too large.
+    pub async fn sync(&self, request: &SyncRequest) -> Result<SyncAnswer, ClientError> {
+        self.call(Call::post("/sync").json(request)?).await
+    }
+}
