@@ -1,6 +1,9 @@
 //! Storage backends behind the ports of `wa-core`: SQL for what must last, memory for what need not. [`open`] is the only
 //! place that picks a backend, by URL.
 
+#[cfg(not(feature = "sqlite"))]
+compile_error!("wa-storage needs a database: enable its feature `sqlite`");
+
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod memory;

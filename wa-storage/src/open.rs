@@ -70,7 +70,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    pub(crate) fn of_file(path: &Path, error: StoreError) -> Self {
+    pub(crate) fn of_file(path: &Path, error: &StoreError) -> Self {
         let path = path.to_owned();
         match error.kind {
             StoreErrorKind::Corrupt => Self::Corrupt { path, reason: error.source.to_string() },

@@ -212,7 +212,7 @@ pub async fn a_withheld_message_is_never_shown_to_whom_it_is_withheld_from(s: &S
     assert!(s.messages.get(&viewer, &[withheld.id]).await.expect("read").is_empty());
     let changed = s.messages.changed(&viewer, Rev::ZERO, 100).await.expect("read");
     assert_eq!((changed.messages, changed.complete_to), (vec![before.clone()], withheld.rev));
-    assert_eq!(s.messages.undelivered(b, s.now(), 100).await.expect("read").messages, [before.clone()]);
+    assert_eq!(s.messages.undelivered(b, s.now(), 100).await.expect("read").messages, vec![before.clone()]);
     let summary = &s.messages.summaries(&[viewer]).await.expect("read")[0];
     assert_eq!((summary.unread, summary.last_message.as_ref()), (1, Some(&before)));
     assert_eq!(s.messages.locate(&[withheld.id]).await.expect("read")[0].withheld_from, Some(b));
@@ -230,8 +230,8 @@ pub async fn an_expired_message_is_not_shown(s: &Subject) {
     let viewer = s.viewer(chat, b);
     assert_eq!(s.seen(&viewer).await, [1]);
     assert!(s.messages.get(&viewer, &[passing.id]).await.expect("read").is_empty());
-    assert_eq!(s.messages.changed(&viewer, Rev::ZERO, 100).await.expect("read").messages, [lasting.clone()]);
-    assert_eq!(s.messages.undelivered(b, s.now(), 100).await.expect("read").messages, [lasting.clone()]);
+    assert_eq!(s.messages.changed(&viewer, Rev::ZERO, 100).await.expect("read").messages, vec![lasting.clone()]);
+    assert_eq!(s.messages.undelivered(b, s.now(), 100).await.expect("read").messages, vec![lasting.clone()]);
     let summary = &s.messages.summaries(&[viewer]).await.expect("read")[0];
     assert_eq!((summary.unread, summary.last_message.as_ref()), (1, Some(&lasting)));
 }
@@ -249,7 +249,7 @@ pub async fn a_hidden_message_is_hidden_for_its_user_only(s: &Subject) {
     assert!(s.messages.get(&viewer, &[sent[1].id]).await.expect("read").is_empty());
     let summary = &s.messages.summaries(&[viewer]).await.expect("read")[0];
     assert_eq!((summary.unread, summary.last_message.as_ref()), (1, Some(&sent[0])));
-    assert_eq!(s.messages.undelivered(b, s.now(), 100).await.expect("read").messages, [sent[0].clone()]);
+    assert_eq!(s.messages.undelivered(b, s.now(), 100).await.expect("read").messages, vec![sent[0].clone()]);
     let theirs = s.messages.changed(&viewer, sent[1].rev, 100).await.expect("read");
     assert_eq!((theirs.messages, theirs.hidden, theirs.complete_to), (vec![], vec![sent[1].id], hidden.rev));
     let others = s.messages.changed(&s.viewer(chat, a), sent[1].rev, 100).await.expect("read");

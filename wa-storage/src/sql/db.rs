@@ -102,7 +102,7 @@ impl Db {
         let lock = lock(path).await?;
         let fresh = std::fs::metadata(path).map_or(true, |file| file.len() == 0);
         let options = settings(SqliteConnectOptions::new().filename(path)).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
-        let describe = |error| OpenError::of_file(path, error);
+        let describe = |error| OpenError::of_file(path, &error);
         let mut first = connect(&options).await.map_err(describe)?;
         check_version(&mut first).await?;
         if !fresh {
@@ -119,7 +119,7 @@ impl Db {
         // The `memdb` VFS shares a database among connections with ordinary locks; `:memory:` with a shared cache would
         // fail readers at once where a writer is busy. Names that start with a slash are shared (https://sqlite.org/inmemorydb.html).
         let options = settings(SqliteConnectOptions::new().filename(format!("/wa-{}", Uuid::now_v7())).vfs("memdb")).create_if_missing(true);
-        let describe = |error| OpenError::of_file(Path::new(":memory:"), error);
+        let describe = |error| OpenError::of_file(Path::new(":memory:"), &error);
         let mut anchor = connect(&options).await.map_err(describe)?;
         check_version(&mut anchor).await?;
         migrate::run_up(&mut anchor).await.map_err(|error| OpenError::of_migration(":memory:", error))?;
@@ -333,9 +333,9 @@ pub(crate) async fn tear_down_file(path: &Path) -> Result<(), OpenError> {
         return Ok(());
     }
     let _lock = lock(path).await?;
-    let mut connection = connect(&settings(SqliteConnectOptions::new().filename(path))).await.map_err(|error| OpenError::of_file(path, error))?;
+    let mut connection = connect(&settings(SqliteConnectOptions::new().filename(path))).await.map_err(|error| OpenError::of_file(path, &error))?;
     migrate::run_down(&mut connection).await.map_err(|error| OpenError::of_migration(&path.display().to_string(), error))?;
-    connection.close().await.map_err(|error| OpenError::of_file(path, Dialect::Sqlite.error(error)))
+    connection.close().await.map_err(|error| OpenError::of_file(path, &Dialect::Sqlite.error(error)))
 }
 
 async fn check_version(connection: &mut SqliteConnection) -> Result<(), OpenError> {

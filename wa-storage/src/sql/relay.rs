@@ -210,10 +210,11 @@ impl Relay {
 
     /// Has published rows deleted: every transaction does so along the way, an empty one too.
     async fn sweep(&self) {
-        if self.published() > self.progress.swept.load(Ordering::Relaxed) {
-            if let Err(error) = self.writer.run(|_| Box::pin(async { Ok(()) })).await {
-                tracing::debug!(%error, "published rows of the outbox are deleted later");
-            }
+        if self.published() <= self.progress.swept.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Err(error) = self.writer.run(|_| Box::pin(async { Ok(()) })).await {
+            tracing::debug!(%error, "published rows of the outbox are deleted later");
         }
     }
 }

@@ -43,7 +43,7 @@ pub(crate) struct Writer {
 }
 
 enum Job {
-    Append(Append, oneshot::Sender<Stored<Placed>>),
+    Append(Box<Append>, oneshot::Sender<Stored<Placed>>),
     Receive(Receive, oneshot::Sender<Stored<bool>>),
     Work(Box<dyn Work>),
     Close(oneshot::Sender<Stored<()>>),
@@ -61,7 +61,7 @@ impl Writer {
     /// Stores a message.
     pub(super) async fn append(&self, append: Append) -> Stored<Placed> {
         let (reply, answer) = oneshot::channel();
-        self.submit(Job::Append(append, reply), answer).await
+        self.submit(Job::Append(Box::new(append), reply), answer).await
     }
 
     /// Takes a receipt.
@@ -265,7 +265,7 @@ impl Task {
             for job in jobs.drain(..) {
                 match job {
                     Job::Append(append, reply) => {
-                        group.appends.push(append);
+                        group.appends.push(*append);
                         group.append_replies.push(reply);
                     }
                     Job::Receive(receive, reply) => {
