@@ -128,6 +128,14 @@ pub struct Limits {
     pub ws_ping: Duration,
     /// Bad frames in a row before a socket is closed with 1008.
     pub ws_bad_frames: u32,
+    /// Bytes of a `req_id` as it is written in JSON.
+    pub ws_req_id: usize,
+    /// Requests of one socket being answered at a time; further ones are read when one is done.
+    pub ws_in_flight: usize,
+    /// Bytes of answers waiting for one socket before no further request of it is read.
+    pub ws_answer_bytes: usize,
+    /// How long a socket that was told to close may take to do so.
+    pub ws_linger: Duration,
     /// Sockets of one node.
     pub ws_connections: usize,
     /// Undelivered messages pushed on connect; the rest is announced by `resync`.
@@ -146,6 +154,9 @@ pub struct Limits {
     pub typing_ttl: Duration,
     /// Typing notices held at a time; further ones replace nothing and are dropped.
     pub typing_notices: usize,
+
+    /// Events waiting for one subscriber of the memory bus before publishing waits.
+    pub bus_queue: usize,
 
     /// Messages in one answer to sync, at the most, and by default.
     pub sync_messages: usize,
@@ -199,6 +210,10 @@ impl Default for Limits {
             ws_idle: Duration::from_secs(60),
             ws_ping: Duration::from_secs(25),
             ws_bad_frames: 20,
+            ws_req_id: 128,
+            ws_in_flight: 64,
+            ws_answer_bytes: 64 << 10,
+            ws_linger: Duration::from_secs(2),
             ws_connections: 100_000,
             connect_backlog: 500,
             receipt_ids: 1000,
@@ -208,6 +223,7 @@ impl Default for Limits {
             send_decisions: 8,
             typing_ttl: Duration::from_secs(5),
             typing_notices: 100_000,
+            bus_queue: 1024,
             sync_messages: 1000,
             sync_messages_default: 500,
             sync_chats: 1000,

@@ -726,6 +726,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
+    #[expect(clippy::needless_pass_by_value, reason = "reads better where it is called")]
     fn parse(kind: &str, payload: Value) -> Result<Content> {
         Content::parse(kind, &payload, &Limits::default())
     }

@@ -1,1 +1,32 @@
-//! The use cases behind each trait of [`crate::api`], over the traits of [`crate::ports`].
+//! The use cases behind each trait of [`crate::api`], over the traits of [`crate::ports`]. Each service takes a struct of
+//! the ports it stands on; none keeps anything that could not be lost.
+
+mod access;
+mod auth;
+mod chat;
+mod fan_out;
+mod inbox;
+mod message;
+mod names;
+mod otp;
+mod people;
+mod presence;
+mod rate;
+#[cfg(test)]
+mod tests;
+pub mod token;
+mod user;
+
+pub use auth::{AuthConfig, AuthDeps, AuthService};
+pub use chat::{ChatDeps, ChatService};
+pub use fan_out::{FanOutDeps, FanOutService};
+pub use message::{MessageDeps, MessageService};
+pub use names::Names;
+pub use presence::{PresenceDeps, PresenceService};
+pub use token::TokenSigner;
+pub use user::{UserDeps, UserService};
+
+/// A page size as asked for, held within 1 and `max`.
+fn page_size(asked: Option<i64>, default: usize, max: usize) -> usize {
+    asked.map_or(default, |asked| usize::try_from(asked.max(1)).unwrap_or(usize::MAX)).clamp(1, max.max(1))
+}

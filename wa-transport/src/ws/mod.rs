@@ -1,1 +1,28 @@
-//! The WebSocket protocol.
+//! The WebSocket protocol (contract, section 3).
+//!
+//! A [`Hub`] holds all open sockets; [`Delivery`] brings events to them; [`router`] lets clients in. What a client asks for
+//! goes through the core's apis, as everywhere.
+//!
+//! * `frame` is the wire: pure, and safe against any input
+//! * `request` and `event` say what the data of client and server events are
+//! * `session` is one connection, `pipeline` the requests it has in flight, `answer` what becomes of them
+//! * `close` and `error` are the tables of codes
+
+mod answer;
+mod close;
+mod delivery;
+mod error;
+mod event;
+pub mod frame;
+mod hub;
+mod pipeline;
+mod request;
+mod session;
+mod socket;
+mod upgrade;
+
+pub use close::Close;
+pub use delivery::Delivery;
+pub use error::code;
+pub use hub::Hub;
+pub use upgrade::{WsOptions, router};

@@ -1,0 +1,219 @@
+//! The event bus of a single process: a bounded queue and a task for each subscriber, nothing else. It also serves
+//! embedding hosts that want to act on typed events: they subscribe a handler.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use futures_util::FutureExt as _;
+use tokio::sync::{Mutex as OrderedMutex, mpsc, watch};
+use wa_core::event::Event;
+use wa_core::ports::{EventBus, EventHandler, Stored, Subscription};
+
+/// How many events a handler gets at a time, at the most.
+const BATCH: usize = 256;
+
+/// Carries events within one process. Whoever is behind makes publishers wait; nothing is dropped.
+///
+/// A handler must not publish on the same bus and wait for it: when its own queue is full, it would wait for itself.
+pub struct MemoryEventBus {
+    queue: usize,
+    subscribers: Mutex<Arc<Vec<mpsc::Sender<Arc<Event>>>>>,
+    /// Held while publishing, so that all subscribers see the same order.
+    publishing: OrderedMutex<()>,
+}
+
+impl MemoryEventBus {
+    /// A bus whose subscribers may be this many events behind (`Limits::bus_queue`); at least one.
+    #[must_use]
+    pub fn new(queue: usize) -> Self {
+        Self { queue: queue.max(1), subscribers: Mutex::default(), publishing: OrderedMutex::new(()) }
+    }
+
+    fn subscribers(&self) -> Arc<Vec<mpsc::Sender<Arc<Event>>>> {
+        self.subscribers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn forget_closed(&self) {
+        let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        *subscribers = Arc::new(subscribers.iter().filter(|subscriber| !subscriber.is_closed()).cloned().collect());
+    }
+}
+
+impl Default for MemoryEventBus {
+    fn default() -> Self {
+        Self::new(wa_core::limits::Limits::default().bus_queue)
+    }
+}
+
+#[async_trait]
+impl EventBus for MemoryEventBus {
+    async fn publish(&self, events: &[Arc<Event>]) -> Stored<()> {
+        let _order = self.publishing.lock().await;
+        let mut closed = false;
+        for subscriber in self.subscribers().iter() {
+            for event in events {
+                if subscriber.send(event.clone()).await.is_err() {
+                    closed = true;
+                    break;
+                }
+            }
+        }
+        if closed {
+            self.forget_closed();
+        }
+        Ok(())
+    }
+
+    async fn subscribe(&self, consumer: &'static str, handler: Arc<dyn EventHandler>) -> Stored<Box<dyn Subscription>> {
+        let (sender, receiver) = mpsc::channel(self.queue);
+        let (end, ended) = watch::channel(());
+        tokio::spawn(consume(consumer, handler, receiver, ended));
+        self.forget_closed();
+        let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut subscribers).push(sender);
+        Ok(Box::new(MemorySubscription { _end: end }))
+    }
+}
+
+/// Dropping it ends the subscription once the batch in hand is done.
+struct MemorySubscription {
+    _end: watch::Sender<()>,
+}
+
+impl Subscription for MemorySubscription {}
+
+async fn consume(consumer: &'static str, handler: Arc<dyn EventHandler>, mut queue: mpsc::Receiver<Arc<Event>>, mut ended: watch::Receiver<()>) {
+    let mut batch = Vec::new();
+    loop {
+        let received = tokio::select! {
+            biased;
+            // The sender never sends; this completes when it is dropped.
+            _ = ended.changed() => 0,
+            received = queue.recv_many(&mut batch, BATCH) => received,
+        };
+        if received == 0 {
+            return;
+        }
+        // A handler that panics is a defect, but one event must not end the delivery of all that follow.
+        if AssertUnwindSafe(handler.handle(&batch)).catch_unwind().await.is_err() {
+            tracing::error!(consumer, "an event handler panicked");
+        }
+        batch.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::Semaphore;
+    use uuid::Uuid;
+    use wa_core::event::Fact;
+    use wa_core::id::{EventId, UserId};
+    use wa_core::time::Timestamp;
+
+    fn event(number: u128) -> Arc<Event> {
+        let fact = Fact::Presence { user_id: UserId::from_uuid(Uuid::nil()), online: true, last_seen: None };
+        Arc::new(Event { id: EventId::from_uuid(Uuid::from_u128(number)), at: Timestamp::from_millis(0), fact })
+    }
+
+    /// Passes on what it gets, once it is let.
+    struct Recorder {
+        seen: mpsc::UnboundedSender<u128>,
+        gate: Arc<Semaphore>,
+    }
+
+    #[async_trait]
+    impl EventHandler for Recorder {
+        async fn handle(&self, events: &[Arc<Event>]) {
+            self.gate.acquire().await.expect("the gate stays open").forget();
+            for event in events {
+                let _ = self.seen.send(event.id.as_uuid().as_u128());
+            }
+        }
+    }
+
+    fn recorder(permits: usize) -> (Arc<Recorder>, mpsc::UnboundedReceiver<u128>, Arc<Semaphore>) {
+        let (seen, got) = mpsc::unbounded_channel();
+        let gate = Arc::new(Semaphore::new(permits));
+        (Arc::new(Recorder { seen, gate: gate.clone() }), got, gate)
+    }
+
+    #[tokio::test]
+    async fn every_subscriber_gets_every_event_in_order() {
+        let bus = MemoryEventBus::new(2);
+        let (first, mut got_first, _) = recorder(1000);
+        let (second, mut got_second, _) = recorder(1000);
+        let _subscriptions = (bus.subscribe("first", first).await.expect("subscribed"), bus.subscribe("second", second).await.expect("subscribed"));
+        for start in (0..100).step_by(10) {
+            bus.publish(&(start..start + 10).map(event).collect::<Vec<_>>()).await.expect("published");
+        }
+        for number in 0..100 {
+            assert_eq!(got_first.recv().await, Some(number));
+            assert_eq!(got_second.recv().await, Some(number));
+        }
+    }
+
+    #[tokio::test]
+    async fn publishing_waits_while_a_subscriber_is_behind() {
+        let bus = MemoryEventBus::new(2);
+        let (slow, mut got, gate) = recorder(0);
+        let _subscription = bus.subscribe("slow", slow).await.expect("subscribed");
+        // The handler holds the first, the queue holds two more.
+        bus.publish(&[event(0)]).await.expect("published");
+        while bus.subscribers()[0].capacity() < 2 {
+            tokio::task::yield_now().await;
+        }
+        bus.publish(&[event(1), event(2)]).await.expect("published");
+        let fourth = [event(3)];
+        let mut waiting = std::pin::pin!(bus.publish(&fourth));
+        assert!(waiting.as_mut().now_or_never().is_none(), "the queue is full");
+        gate.add_permits(10);
+        waiting.await.expect("published");
+        for number in 0..4 {
+            assert_eq!(got.recv().await, Some(number));
+        }
+    }
+
+    #[tokio::test]
+    async fn dropping_the_subscription_ends_it() {
+        let bus = MemoryEventBus::new(1);
+        let (gone, mut got, _) = recorder(1000);
+        let subscription = bus.subscribe("gone", gone).await.expect("subscribed");
+        drop(subscription);
+        // The handler is dropped with its task, and with it the other end of what it reports to.
+        assert_eq!(got.recv().await, None);
+        bus.publish(&[event(1), event(2), event(3)]).await.expect("nobody is waited for");
+        assert!(bus.subscribers().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_subscriber_gets_what_is_published_after_it_subscribed() {
+        let bus = MemoryEventBus::default();
+        bus.publish(&[event(1)]).await.expect("published");
+        let (late, mut got, _) = recorder(1000);
+        let _subscription = bus.subscribe("late", late).await.expect("subscribed");
+        bus.publish(&[event(2)]).await.expect("published");
+        assert_eq!(got.recv().await, Some(2));
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_a_handler_does_not_end_its_subscription() {
+        struct Clumsy(mpsc::UnboundedSender<u128>);
+        #[async_trait]
+        impl EventHandler for Clumsy {
+            async fn handle(&self, events: &[Arc<Event>]) {
+                let number = events[0].id.as_uuid().as_u128();
+                let _ = self.0.send(number);
+                assert_ne!(number, 1, "clumsy");
+            }
+        }
+        let bus = MemoryEventBus::default();
+        let (seen, mut got) = mpsc::unbounded_channel();
+        let _subscription = bus.subscribe("clumsy", Arc::new(Clumsy(seen))).await.expect("subscribed");
+        for number in 1..=2 {
+            bus.publish(&[event(number)]).await.expect("published");
+            assert_eq!(got.recv().await, Some(number));
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Carries out the requests of a socket through the core's apis and writes their answers (contract, section 10, "Socket").
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wa_core::api::Pending;
+use wa_core::error::{Error, Result};
+use wa_core::id::UserId;
+use wa_core::ports::Admission;
+
+use super::close::Close;
+use super::error::ErrorData;
+use super::event::{Ack, Deletion, SentMessage, ServerEvent as _};
+use super::frame::ReqId;
+use super::hub::Hub;
+use super::pipeline::{Job, Outcome};
+use super::request::Request;
+use super::socket::{Outgoing, Socket};
+use crate::backend::Backend;
+
+/// What all sockets share.
+pub(super) struct Context {
+    pub(super) hub: Arc<Hub>,
+    pub(super) backend: Backend,
+}
+
+impl Context {
+    /// Writes an `error` frame, and notes in the log what the client is not told.
+    pub(super) fn failure(&self, socket: &Socket, error: &Error, req_id: Option<&ReqId>) -> Option<Bytes> {
+        match error {
+            Error::Internal(source) => {
+                tracing::error!(user_id = %socket.caller.user_id, connection_id = %socket.id, error = %Chain(&**source), "a socket request failed");
+            }
+            Error::Unavailable { source, .. } => {
+                let cause = source.as_deref().map(|source| Chain(source).to_string());
+                tracing::warn!(user_id = %socket.caller.user_id, connection_id = %socket.id, cause, "a socket request could not be served");
+            }
+            _ => {}
+        }
+        ErrorData::from(error).frame(req_id, self.backend.env.now())
+    }
+}
+
+/// An error with its causes, for the log.
+struct Chain<'a>(&'a (dyn std::error::Error + 'static));
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+/// Opens a socket that is already registered: makes sure its session still stands, announces the user, closes the
+/// device's older socket, and fetches what waits.
+pub(super) async fn open(context: Arc<Context>, socket: Arc<Socket>) -> Result<Pending, Close> {
+    let Context { hub, backend } = &*context;
+    let refused = |error: Error| {
+        if !matches!(error, Error::Unauthenticated(_)) {
+            tracing::warn!(user_id = %socket.caller.user_id, connection_id = %socket.id, ?error, "a socket could not be opened");
+        }
+        Close::from(&error)
+    };
+    backend.authenticator.confirm(&socket.caller).await.map_err(refused)?;
+    // Without presence everything else still works (contract, section 8).
+    if let Err(error) = backend.presence.connected(&socket.caller, socket.id).await {
+        tracing::warn!(connection_id = %socket.id, ?error, "presence is not noted");
+    }
+    // Only now, so that the user does not seem to go and come.
+    hub.replace_older(&socket);
+    backend.messages.pending(&socket.caller).await.map_err(refused)
+}
+
+/// Takes a token from the bucket for a request. With the limiter out of order requests go on.
+pub(super) async fn admit(context: Arc<Context>, user: UserId, is_message: bool) -> Result<()> {
+    let backend = &context.backend;
+    let (name, limit) = if is_message { ("ws_messages", backend.limits.ws_messages) } else { ("ws_other", backend.limits.ws_other) };
+    match backend.rate_limiter.take(&format!("{name}:{user}"), limit).await {
+        Ok(Admission::Granted) => Ok(()),
+        Ok(Admission::Refused { retry_after }) => {
+            backend.metrics.rate_limited(name);
+            Err(Error::RateLimited { retry_after })
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the rate limiter is out of order");
+            Ok(())
+        }
+    }
+}
+
+/// Carries out a request and writes its answer. It ends within the request timeout.
+pub(super) async fn answer(context: Arc<Context>, socket: Arc<Socket>, job: Job) -> Outcome {
+    let Job { request, req_id } = job;
+    let patience = context.backend.limits.request_timeout;
+    let result = match tokio::time::timeout(patience, carry_out(&context, &socket, request, req_id.as_ref())).await {
+        Ok(result) => result,
+        Err(late) => Err(Error::unavailable(late)),
+    };
+    match result {
+        Ok(answer) => Outcome { answer, succeeded: true },
+        Err(error) => Outcome { answer: context.failure(&socket, &error, req_id.as_ref()), succeeded: false },
+    }
+}
+
+async fn carry_out(context: &Context, socket: &Arc<Socket>, request: Request, req_id: Option<&ReqId>) -> Result<Option<Bytes>> {
+    let Context { hub, backend } = context;
+    let caller = &socket.caller;
+    match request {
+        Request::Send(message) => {
+            let sent = backend.messages.send(caller, message).await?;
+            return Ok(SentMessage::from(&sent).frame(req_id, backend.env.now()));
+        }
+        Request::Sync(request) => return Ok(backend.messages.sync(caller, request).await?.frame(req_id, backend.env.now())),
+        Request::DeleteForMe(message) => {
+            if let Some((chat, hidden)) = backend.messages.delete_for_me(caller, message, Some(socket.id)).await? {
+                let now = backend.env.now();
+                return Ok(Deletion::for_me(message, chat, hidden, caller.user_id, now).frame(req_id, now));
+            }
+        }
+        Request::Delivered(messages) => backend.messages.mark_delivered(caller, &messages, Some(socket.id)).await?,
+        Request::Read { chat, up_to } => backend.messages.mark_read(caller, Some(chat), Some(up_to), Some(socket.id)).await?,
+        Request::Typing { chat, is_typing } => backend.presence.typing(caller, chat, is_typing).await?,
+        Request::Subscribe(users) => {
+            // The subscription stands already, so no change is missed; one that overtakes the state replaces it.
+            for presence in backend.presence.see(caller, &users).await? {
+                if let Some(bytes) = presence.frame(None, backend.env.now()) {
+                    hub.tell_state(socket, presence.user_id, Outgoing::plain(bytes));
+                }
+            }
+        }
+        Request::Unsubscribe(_) => {}
+        Request::Ping => {
+            // The pong is out already: it does not depend on presence.
+            if let Err(error) = backend.presence.connected(caller, socket.id).await {
+                tracing::debug!(connection_id = %socket.id, ?error, "presence is not refreshed");
+            }
+            return Ok(None);
+        }
+    }
+    Ok(req_id.and_then(|req_id| Ack {}.frame(Some(req_id), backend.env.now())))
+}

@@ -1,0 +1,172 @@
+//! The data of every frame the server sends (contract, section 3.4).
+
+use bytes::Bytes;
+use serde::Serialize;
+use wa_core::api::Sent;
+use wa_core::chat::ChatView;
+use wa_core::event::{MessageDeleted, MessageStatus};
+use wa_core::id::{ChatId, MessageId, UserId};
+use wa_core::message::{MessageView, Rev, Seq};
+use wa_core::ports::Hidden;
+use wa_core::receipt::Status;
+use wa_core::time::Timestamp;
+
+use super::frame::{ReqId, encode};
+
+/// Data that has an event's name.
+pub(super) trait ServerEvent: Serialize {
+    /// The event.
+    const EVENT: &'static str;
+
+    /// Writes the frame; `None`, and an entry in the log, if the data is not JSON after all.
+    fn frame(&self, req_id: Option<&ReqId>, now: Timestamp) -> Option<Bytes> {
+        encode(Self::EVENT, self, req_id, now).inspect_err(|error| tracing::error!(event = Self::EVENT, %error, "a frame could not be written")).ok()
+    }
+}
+
+macro_rules! server_events {
+    ($($type:ty => $event:literal,)*) => {$(
+        impl ServerEvent for $type {
+            const EVENT: &'static str = $event;
+        }
+    )*};
+}
+
+server_events! {
+    NewMessage<'_> => "message.new",
+    SentMessage<'_> => "message.sent",
+    StatusChange => "message.status",
+    Deletion => "message.deleted",
+    Typing => "typing",
+    wa_core::user::PresenceView => "presence",
+    CreatedChat<'_> => "chat.created",
+    wa_core::api::SyncAnswer => "sync.result",
+    Resync<'_> => "resync",
+    Pong => "pong",
+    Ack => "ack",
+    super::error::ErrorData<'_> => "error",
+}
+
+#[derive(Serialize)]
+pub(super) struct NewMessage<'a> {
+    #[serde(flatten)]
+    message: &'a MessageView,
+    timestamp: Timestamp,
+}
+
+impl<'a> From<&'a MessageView> for NewMessage<'a> {
+    fn from(message: &'a MessageView) -> Self {
+        Self { message, timestamp: message.created_at }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct SentMessage<'a> {
+    message_id: MessageId,
+    client_msg_id: &'a str,
+    chat_id: ChatId,
+    seq: Seq,
+    timestamp: Timestamp,
+    created_at: Timestamp,
+    duplicate: bool,
+}
+
+impl<'a> From<&'a Sent> for SentMessage<'a> {
+    fn from(Sent { message, duplicate }: &'a Sent) -> Self {
+        Self {
+            message_id: message.message_id,
+            client_msg_id: &message.client_msg_id,
+            chat_id: message.chat_id,
+            seq: message.seq,
+            timestamp: message.created_at,
+            created_at: message.created_at,
+            duplicate: *duplicate,
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct StatusChange {
+    chat_id: ChatId,
+    message_id: MessageId,
+    user_id: UserId,
+    status: Status,
+    timestamp: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    up_to_message_id: Option<MessageId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    up_to_seq: Option<Seq>,
+}
+
+impl StatusChange {
+    pub(super) fn of(change: &MessageStatus, at: Timestamp) -> Self {
+        let is_range = change.from_seq.is_some();
+        Self {
+            chat_id: change.chat_id,
+            message_id: change.message_id,
+            user_id: change.user_id,
+            status: change.status,
+            timestamp: at,
+            up_to_message_id: is_range.then_some(change.message_id),
+            up_to_seq: is_range.then_some(change.seq),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct Deletion {
+    message_id: MessageId,
+    chat_id: ChatId,
+    seq: Seq,
+    rev: Rev,
+    #[serde(rename = "for")]
+    deleted_for: &'static str,
+    deleted_by: UserId,
+    deleted_for_everyone: bool,
+    timestamp: Timestamp,
+}
+
+impl Deletion {
+    pub(super) fn of(deletion: &MessageDeleted, at: Timestamp) -> Self {
+        Self {
+            message_id: deletion.message_id,
+            chat_id: deletion.chat_id,
+            seq: deletion.seq,
+            rev: deletion.rev,
+            deleted_for: if deletion.for_everyone { "everyone" } else { "me" },
+            deleted_by: deletion.deleted_by,
+            deleted_for_everyone: deletion.for_everyone,
+            timestamp: at,
+        }
+    }
+
+    /// The answer to a deletion for oneself.
+    pub(super) fn for_me(message_id: MessageId, chat_id: ChatId, hidden: Hidden, deleted_by: UserId, at: Timestamp) -> Self {
+        Self { message_id, chat_id, seq: hidden.seq, rev: hidden.rev, deleted_for: "me", deleted_by, deleted_for_everyone: false, timestamp: at }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct Typing {
+    pub(super) chat_id: ChatId,
+    pub(super) user_id: UserId,
+    pub(super) is_typing: bool,
+}
+
+#[derive(Serialize)]
+pub(super) struct CreatedChat<'a> {
+    #[serde(flatten)]
+    pub(super) chat: &'a ChatView,
+    pub(super) created_by: UserId,
+}
+
+#[derive(Serialize)]
+pub(super) struct Resync<'a> {
+    pub(super) chat_ids: &'a [ChatId],
+}
+
+#[derive(Serialize)]
+pub(super) struct Pong {}
+
+#[derive(Serialize)]
+pub(super) struct Ack {}

@@ -1,0 +1,506 @@
+//! One socket: a task that owns the connection and polls everything it does by hand, so that a slow write never holds up
+//! the requests being answered, and an idle socket costs little memory.
+
+use std::collections::{HashSet, VecDeque, vec_deque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as Wakeup, Poll};
+
+use bytes::Bytes;
+use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio_websockets::{CloseCode, Error as WsError, Message, WebSocketStream};
+use wa_core::api::Pending;
+use wa_core::error::{Error, Result};
+use wa_core::id::{ChatId, UserId};
+use wa_core::limits::Limits;
+use wa_core::message::{MessageView, Seq};
+
+use super::answer::{Context, admit, answer, open};
+use super::close::Close;
+use super::event::{NewMessage, Pong, Resync, ServerEvent as _};
+use super::frame;
+use super::pipeline::{Job, Outcome, Pipeline};
+use super::request::Request;
+use super::socket::{Next, Outgoing, Socket};
+
+/// How often the task goes on before it lets others run.
+const ROUNDS: usize = 32;
+
+type Opening = Pin<Box<dyn Future<Output = Result<Pending, Close>> + Send>>;
+type Admitting = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
+/// The connection of a registered socket.
+pub(super) struct Session<S> {
+    ws: WebSocketStream<S>,
+    context: Arc<Context>,
+    socket: Arc<Socket>,
+    stage: Stage,
+    /// The request whose rate limit is being asked for; nothing is read meanwhile.
+    admitting: Option<Box<(Admitting, Result<Job, Refused>)>>,
+    pipeline: Option<Box<Pipeline>>,
+    answers: VecDeque<Bytes>,
+    answer_bytes: usize,
+    backlog: Option<Box<Backlog>>,
+    watched: HashSet<UserId>,
+    bad_frames: u32,
+    unflushed: bool,
+    write_by: Option<Instant>,
+    heard_at: Instant,
+    ping_at: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+enum Stage {
+    /// The session is confirmed and the pending messages are fetched; nothing is read yet.
+    Opening {
+        work: Opening,
+        until: Instant,
+    },
+    Open,
+    /// Nothing is read any more; what was asked for is answered, then it ends.
+    Draining {
+        end: End,
+        until: Instant,
+    },
+}
+
+/// How a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The server closes it.
+    Close(Close),
+    /// The client closed it, broke the protocol, or is gone.
+    Gone,
+}
+
+/// A request that is answered by an error, once its rate limit was taken.
+struct Refused {
+    error: Error,
+    req_id: Option<frame::ReqId>,
+}
+
+/// What is sent before live events are.
+struct Backlog {
+    messages: vec_deque::IntoIter<MessageView>,
+    sent: HashSet<(ChatId, Seq)>,
+    more_in: Vec<ChatId>,
+}
+
+/// Serves a registered socket until it ends, then forgets it.
+pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(ws: WebSocketStream<S>, context: Arc<Context>, socket: Arc<Socket>) {
+    let mut session = Session::new(ws, context.clone(), socket.clone());
+    let end = std::panic::AssertUnwindSafe(std::future::poll_fn(|cx| session.poll(cx))).catch_unwind().await;
+    let end = end.unwrap_or_else(|_| {
+        tracing::error!(connection_id = %socket.id, "a socket's task panicked");
+        End::Close(Close::Unavailable)
+    });
+    let Session { ws, watched, pipeline, admitting, backlog, .. } = session;
+    drop((pipeline, admitting, backlog));
+    context.hub.unregister(&socket, &watched);
+    let limits = context.backend.limits.clone();
+    // Boxed, because every open socket would else keep room for it.
+    let ((), ()) = Box::pin(futures_util::future::join(disconnected(&context, &socket), say_goodbye(ws, end, &limits))).await;
+}
+
+async fn disconnected(context: &Context, socket: &Socket) {
+    if let Err(error) = context.backend.presence.disconnected(&socket.caller, socket.id).await {
+        tracing::warn!(connection_id = %socket.id, ?error, "presence is not noted");
+    }
+}
+
+/// Closes a connection that never became a socket.
+pub(super) async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(ws: WebSocketStream<S>, why: Close, limits: &Limits) {
+    Box::pin(say_goodbye(ws, End::Close(why), limits)).await;
+}
+
+/// Sends the close frame and lets the client take it in: a connection that is dropped while data comes in is reset, and
+/// the close would be lost.
+async fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(mut ws: WebSocketStream<S>, end: End, limits: &Limits) {
+    let told = timeout(limits.ws_write_timeout, async {
+        if let End::Close(close) = end
+            && let Ok(code) = CloseCode::try_from(close.code())
+        {
+            // It fails if the client has closed already, which is as well.
+            let _ = ws.feed(Message::close(Some(code), close.reason())).await;
+        }
+        ws.flush().await
+    });
+    if !matches!(told.await, Ok(Ok(()))) {
+        return;
+    }
+    let _ = timeout(limits.ws_linger, async {
+        while let Some(message) = ws.next().await {
+            if matches!(message, Err(WsError::Io(_))) {
+                return;
+            }
+        }
+        let mut io = ws.into_inner();
+        let mut rest = [0; 256];
+        if io.shutdown().await.is_ok() {
+            while matches!(io.read(&mut rest).await, Ok(1..)) {}
+        }
+    })
+    .await;
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
+    fn new(ws: WebSocketStream<S>, context: Arc<Context>, socket: Arc<Socket>) -> Self {
+        let now = Instant::now();
+        let limits = &context.backend.limits;
+        let (until, ping_at) = (now + limits.request_timeout, now + limits.ws_ping);
+        let work = Box::pin(open(context.clone(), socket.clone()));
+        Self {
+            ws,
+            socket,
+            stage: Stage::Opening { work, until },
+            admitting: None,
+            pipeline: None,
+            answers: VecDeque::new(),
+            answer_bytes: 0,
+            backlog: None,
+            watched: HashSet::new(),
+            bad_frames: 0,
+            unflushed: false,
+            write_by: None,
+            heard_at: now,
+            ping_at,
+            timer: Box::pin(sleep_until(until.min(ping_at))),
+            context,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Wakeup<'_>) -> Poll<End> {
+        let socket = self.socket.clone();
+        // From here to the return a cut waits: what is taken in or written, is so before the cut returns.
+        let _work = socket.work();
+        if let Some(close) = socket.closing(cx.waker()) {
+            if !close.is_graceful() {
+                return Poll::Ready(End::Close(close));
+            }
+            self.drain(End::Close(close));
+        }
+        for round in 0.. {
+            if round == ROUNDS {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let mut progress = match self.poll_opening(cx) {
+                Ok(progress) => progress,
+                Err(end) => return Poll::Ready(end),
+            };
+            progress |= self.poll_requests(cx);
+            match self.poll_write(cx) {
+                Ok(wrote) => progress |= wrote,
+                Err(_) => self.drain(End::Gone),
+            }
+            match self.poll_read(cx) {
+                Ok(read) => progress |= read,
+                Err(end) => return Poll::Ready(end),
+            }
+            if let Stage::Draining { end, .. } = self.stage
+                && self.is_drained()
+            {
+                return Poll::Ready(end);
+            }
+            if !progress {
+                match self.poll_timer(cx) {
+                    Poll::Ready(Some(end)) => return Poll::Ready(end),
+                    Poll::Ready(None) => {}
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        }
+        Poll::Pending
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.context.backend.limits
+    }
+
+    /// Reads nothing more; ends once everything is answered.
+    fn drain(&mut self, end: End) {
+        let until = match &self.stage {
+            Stage::Draining { end: End::Gone, .. } => return,
+            Stage::Draining { until, .. } => *until,
+            _ => Instant::now() + self.limits().request_timeout,
+        };
+        if !matches!(&self.stage, Stage::Draining { end: before, .. } if *before == end) {
+            self.stage = Stage::Draining { end, until };
+        }
+        if end == End::Gone {
+            self.answers = VecDeque::new();
+            self.answer_bytes = 0;
+            self.backlog = None;
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.pipeline.is_none() && self.admitting.is_none() && self.answers.is_empty() && !self.unflushed
+    }
+
+    fn poll_opening(&mut self, cx: &mut Wakeup<'_>) -> Result<bool, End> {
+        let Stage::Opening { work, .. } = &mut self.stage else { return Ok(false) };
+        match work.as_mut().poll(cx) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Err(close)) => Err(End::Close(close)),
+            Poll::Ready(Ok(Pending { messages, more_in })) => {
+                self.stage = Stage::Open;
+                let sent = messages.iter().map(|message| (message.chat_id, message.seq)).collect();
+                self.backlog = Some(Box::new(Backlog { messages: VecDeque::from(messages).into_iter(), sent, more_in }));
+                Ok(true)
+            }
+        }
+    }
+
+    /// Goes on with the requests in hand and begins those that may.
+    fn poll_requests(&mut self, cx: &mut Wakeup<'_>) -> bool {
+        let mut progress = false;
+        if let Some(admitting) = &mut self.admitting
+            && let Poll::Ready(admission) = admitting.0.as_mut().poll(cx)
+            && let Some(admitted) = self.admitting.take()
+        {
+            progress = true;
+            self.admitted(admission, admitted.1);
+        }
+        let Some(mut pipeline) = self.pipeline.take() else { return progress };
+        while let Poll::Ready(answer) = pipeline.poll(cx) {
+            progress = true;
+            self.push_answer(answer);
+        }
+        while let Some((job, ticket)) = pipeline.begin() {
+            progress = true;
+            let answer = match self.subscribe(&job) {
+                Ok(()) => pipeline.run(ticket, Box::pin(answer(self.context.clone(), self.socket.clone(), job)), cx),
+                Err(error) => {
+                    let answer = self.context.failure(&self.socket, &error, job.req_id.as_ref());
+                    pipeline.end(&ticket, Outcome { answer, succeeded: false })
+                }
+            };
+            self.push_answer(answer);
+        }
+        if !pipeline.is_empty() {
+            self.pipeline = Some(pipeline);
+        }
+        progress
+    }
+
+    fn admitted(&mut self, admission: Result<()>, job: Result<Job, Refused>) {
+        let job = match (admission, job) {
+            (Ok(()), Ok(job)) => job,
+            (Ok(()), Err(Refused { error, req_id })) | (Err(error), Err(Refused { req_id, .. }) | Ok(Job { req_id, .. })) => {
+                let answer = self.context.failure(&self.socket, &error, req_id.as_ref());
+                return self.push_answer(answer);
+            }
+        };
+        if matches!(job.request, Request::Ping) {
+            self.push_answer(Pong {}.frame(job.req_id.as_ref(), self.context.backend.env.now()));
+        }
+        self.pipeline.get_or_insert_default().push(job);
+    }
+
+    /// Changes the presence subscriptions at the moment the request's turn has come.
+    fn subscribe(&mut self, job: &Job) -> Result<()> {
+        match &job.request {
+            Request::Subscribe(users) => {
+                let max = self.limits().presence_subscriptions;
+                let new: HashSet<_> = users.iter().filter(|user| !self.watched.contains(user)).collect();
+                if self.watched.len() + new.len() > max {
+                    return Err(Error::invalid("user_ids", format!("a socket may watch at most {max} users")));
+                }
+                for user in users {
+                    self.watched.insert(*user);
+                    self.context.hub.watch(&self.socket, *user);
+                }
+            }
+            Request::Unsubscribe(users) => {
+                for user in users.iter().filter(|user| self.watched.remove(user)) {
+                    self.context.hub.unwatch(&self.socket, *user);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn push_answer(&mut self, answer: Option<Bytes>) {
+        if let Some(answer) = answer
+            && !matches!(self.stage, Stage::Draining { end: End::Gone, .. })
+        {
+            self.answer_bytes += answer.len();
+            self.answers.push_back(answer);
+        }
+    }
+
+    /// Writes what waits, as far as the connection takes it.
+    fn poll_write(&mut self, cx: &mut Wakeup<'_>) -> Result<bool, WsError> {
+        if matches!(self.stage, Stage::Draining { end: End::Gone, .. }) {
+            self.unflushed = false;
+            return Ok(false);
+        }
+        let mut progress = false;
+        while self.ws.poll_ready_unpin(cx)?.is_ready() {
+            let Some(frame) = self.next_frame() else { break };
+            progress = true;
+            let metrics = &self.context.backend.metrics;
+            if let Some((_, _, accepted_at)) = frame.message {
+                metrics.message_delivery().observe(self.context.backend.env.now().since(accepted_at).as_secs_f64());
+            }
+            metrics.ws_sent().inc();
+            self.ws.start_send_unpin(Message::text(frame.bytes))?;
+            self.unflushed = true;
+            // The deadline is that of the frames in hand: a slow but steady reader is none that does not read.
+            self.write_by = None;
+        }
+        if self.unflushed {
+            if self.ws.poll_flush_unpin(cx)?.is_ready() {
+                self.unflushed = false;
+                self.write_by = None;
+            } else {
+                let by = Instant::now() + self.limits().ws_write_timeout;
+                self.write_by.get_or_insert(by);
+            }
+        }
+        Ok(progress)
+    }
+
+    /// Events first, so that what a request caused is seen before its answer; then answers; then the pending messages,
+    /// during which events are held back.
+    fn next_frame(&mut self) -> Option<Outgoing> {
+        if let Next::Frame(frame) = self.socket.next() {
+            return Some(frame);
+        }
+        if let Some(answer) = self.answers.pop_front() {
+            self.answer_bytes -= answer.len();
+            if self.answers.is_empty() {
+                self.answers = VecDeque::new();
+            }
+            return Some(Outgoing::plain(answer));
+        }
+        while let Some(backlog) = &mut self.backlog {
+            let now = self.context.backend.env.now();
+            if let Some(message) = backlog.messages.next() {
+                if let Some(bytes) = NewMessage::from(&message).frame(None, now) {
+                    return Some(Outgoing::plain(bytes));
+                }
+                continue;
+            }
+            let chat_ids = std::mem::take(&mut backlog.more_in);
+            if !chat_ids.is_empty() {
+                return Resync { chat_ids: &chat_ids }.frame(None, now).map(Outgoing::plain);
+            }
+            self.socket.go_live(&backlog.sent);
+            self.backlog = None;
+            if let Next::Frame(frame) = self.socket.next() {
+                return Some(frame);
+            }
+        }
+        None
+    }
+
+    fn may_read(&self) -> bool {
+        matches!(self.stage, Stage::Open)
+            && self.admitting.is_none()
+            && self.pipeline.as_ref().is_none_or(|pipeline| pipeline.len() < self.limits().ws_in_flight)
+            && self.answer_bytes < self.limits().ws_answer_bytes
+    }
+
+    fn poll_read(&mut self, cx: &mut Wakeup<'_>) -> Result<bool, End> {
+        if !self.may_read() {
+            return Ok(false);
+        }
+        let message = match self.ws.poll_next_unpin(cx) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Some(Ok(message))) => message,
+            Poll::Ready(Some(Err(WsError::PayloadTooLong { .. }))) => return Err(End::Close(Close::TooLarge)),
+            // The library has queued the close that the protocol asks for.
+            Poll::Ready(Some(Err(WsError::Protocol(_)))) => return Err(End::Gone),
+            Poll::Ready(Some(Err(_)) | None) => {
+                self.drain(End::Gone);
+                return Ok(true);
+            }
+        };
+        self.heard_at = Instant::now();
+        if message.is_text() || message.is_binary() {
+            self.context.backend.metrics.ws_received().inc();
+            self.take_in(&message, cx);
+        }
+        Ok(true)
+    }
+
+    fn take_in(&mut self, message: &Message, cx: &mut Wakeup<'_>) {
+        // Frames are text (contract, section 3.2); a binary one is as bad as text that is no JSON.
+        let read = if message.is_text() { frame::parse(message.as_payload(), self.limits()) } else { Err(frame::FrameError::NotJson) };
+        let frame = match read {
+            Ok(frame) => frame,
+            Err(error) => {
+                let answer = self.context.failure(&self.socket, &Error::from(&error), error.req_id());
+                self.push_answer(answer);
+                self.bad_frames += 1;
+                if self.bad_frames >= self.limits().ws_bad_frames {
+                    self.drain(End::Close(Close::BadFrames));
+                }
+                return;
+            }
+        };
+        self.bad_frames = 0;
+        let is_message = frame.event.is_message();
+        let job = match Request::read(&frame, self.socket.id, self.limits()) {
+            Ok(request) => Ok(Job { request, req_id: frame.req_id }),
+            Err(error) => Err(Refused { error, req_id: frame.req_id }),
+        };
+        if !self.limits().enabled {
+            return self.admitted(Ok(()), job);
+        }
+        let mut admitting: Admitting = Box::pin(admit(self.context.clone(), self.socket.caller.user_id, is_message));
+        match admitting.as_mut().poll(cx) {
+            Poll::Ready(admission) => self.admitted(admission, job),
+            Poll::Pending => self.admitting = Some(Box::new((admitting, job))),
+        }
+    }
+
+    /// Does what is due. Ready without an end means that there is more to do.
+    fn poll_timer(&mut self, cx: &mut Wakeup<'_>) -> Poll<Option<End>> {
+        loop {
+            let now = Instant::now();
+            if self.write_by.is_some_and(|by| by <= now) {
+                return Poll::Ready(Some(End::Close(Close::SlowReader)));
+            }
+            let mut due = match self.stage {
+                Stage::Opening { until, .. } if until <= now => return Poll::Ready(Some(End::Close(Close::Unavailable))),
+                Stage::Draining { end, until } if until <= now => return Poll::Ready(Some(end)),
+                Stage::Opening { until, .. } | Stage::Draining { until, .. } => until,
+                Stage::Open => {
+                    let idle_at = self.heard_at + self.limits().ws_idle;
+                    if idle_at <= now {
+                        return Poll::Ready(Some(End::Close(Close::Idle)));
+                    }
+                    if self.ping_at <= now {
+                        self.ping_at = now + self.limits().ws_ping;
+                        self.ping();
+                        return Poll::Ready(None);
+                    }
+                    idle_at.min(self.ping_at)
+                }
+            };
+            due = self.write_by.map_or(due, |by| due.min(by));
+            // The timer may ring too early, which costs little, but never too late; moving it costs each time.
+            if due < self.timer.deadline() || self.timer.is_elapsed() {
+                self.timer.as_mut().reset(due);
+            }
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Asks the client whether it still is there, and renews the presence of the user meanwhile.
+    fn ping(&mut self) {
+        if self.ws.start_send_unpin(Message::ping(Bytes::new())).is_ok() {
+            self.unflushed = true;
+        }
+        self.pipeline.get_or_insert_default().push(Job { request: Request::Ping, req_id: None });
+    }
+}
