@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use wa_core::api::{ChatApi, HistoryQuery, MessageApi, PrivacyUpdate, SendMessage, UserApi};
 use wa_core::id::MessageId;
+use wa_core::limits::Limits;
 use wa_core::message::MessageView;
 use wa_core::receipt::Status;
 use wa_core::session::Caller;
-use wa_core::limits::Limits;
 
 use super::world::{World, absent_message, bad_fields, body, refused, text};
 

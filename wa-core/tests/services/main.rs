@@ -3,6 +3,7 @@
 
 mod chats;
 mod conversation;
+mod events;
 mod login;
 mod people;
 mod sync;

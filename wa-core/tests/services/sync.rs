@@ -200,7 +200,9 @@ async fn the_present_marks_come_with_a_chat_and_reads_as_privacy_allows() {
     world.read(&bob, &message).await;
     let marks = async |viewer: Caller| {
         let answer = world.messages.sync(&viewer, SyncRequest::default()).await.expect("answers");
-        let of = |user: Caller| answer.chats[0].receipts.iter().find(|marks| marks.user_id == user.user_id).map(|marks| (marks.delivered_up_to_seq, marks.read_up_to_seq));
+        let of = |user: Caller| {
+            answer.chats[0].receipts.iter().find(|marks| marks.user_id == user.user_id).map(|marks| (marks.delivered_up_to_seq, marks.read_up_to_seq))
+        };
         (of(alice), of(bob))
     };
     let (_, of_bob) = marks(alice).await;

@@ -84,10 +84,17 @@ pub(crate) struct World {
     pub(crate) messages: MessageService,
     pub(crate) presence: PresenceService,
     pub(crate) fan_out: FanOutService,
-    pub(crate) stores: Stores,
+    stores: Stores,
 }
 
 impl World {
+    /// Everything announced since the last call, in order.
+    pub(crate) async fn events(&self) -> Vec<Arc<Event>> {
+        // A shutdown that has come already: the relay publishes what is committed and returns.
+        self.stores.relay.run(self.outside.clone(), std::future::ready(())).await;
+        std::mem::take(&mut *self.outside.events.lock().expect("is whole"))
+    }
+
     pub(crate) async fn new() -> Self {
         Self::with(Limits::default()).await
     }
