@@ -281,11 +281,11 @@ impl ChatCursor {
         }
         let (pinned, rest) = place.split_first()?;
         let (millis, chat) = rest.split_at_checked(8)?;
-        Some(Self {
-            is_pinned: *pinned == 1,
-            last_activity_at: Timestamp::from_millis(i64::from_be_bytes(millis.try_into().ok()?)),
-            chat_id: ChatId::from_uuid(uuid::Uuid::from_slice(chat).ok()?),
-        })
+        let millis = i64::from_be_bytes(millis.try_into().ok()?);
+        let cursor =
+            Self { is_pinned: *pinned == 1, last_activity_at: Timestamp::from_millis(millis), chat_id: ChatId::from_uuid(uuid::Uuid::from_slice(chat).ok()?) };
+        // One text for every place: a sealed text that would be written otherwise was not written here.
+        (u8::from(cursor.is_pinned) == *pinned && cursor.last_activity_at.as_millis() == millis).then_some(cursor)
     }
 
     /// No secret: it catches cursors that were garbled or belong to somebody else, and a forged one opens nothing.

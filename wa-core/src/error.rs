@@ -95,13 +95,13 @@ pub enum Error {
     #[error("{0}")]
     BadRequest(String),
     /// Fields broke rules: correct them.
-    #[error("The request has invalid fields")]
+    #[error("The request has invalid fields; details names each with its rule")]
     Validation(Vec<FieldError>),
     /// Log in or refresh the token.
-    #[error("{}", match .0 { Unauthenticated::Missing => "Authentication is required", Unauthenticated::Expired => "The access token has expired", Unauthenticated::Invalid => "The access token is not valid" })]
+    #[error("{}", match .0 { Unauthenticated::Missing => "Authentication is required; log in and send the access token", Unauthenticated::Expired => "The access token has expired; refresh it", Unauthenticated::Invalid => "The access token is not valid; log in again" })]
     Unauthenticated(Unauthenticated),
     /// Not allowed to this caller.
-    #[error("{}", match .0 { Denied::Forbidden(why) => why, Denied::NotChatMember => "You are no longer a participant of this chat", Denied::NotAdmin => "Only admins of the group may do this", Denied::UserBlocked => "You have blocked this user" })]
+    #[error("{}", match .0 { Denied::Forbidden(why) => why, Denied::NotChatMember => "You are no longer a participant of this chat", Denied::NotAdmin => "Only admins of the group may do this; ask one of them", Denied::UserBlocked => "You have blocked this user; unblock them to write to them" })]
     Denied(Denied),
     /// Not there, or not for this caller to know.
     #[error("{}", .message.as_deref().unwrap_or(match .what { Missing::Resource => "Not found", Missing::User => "User not found", Missing::Chat => "Chat not found", Missing::Message => "Message not found", Missing::Device => "Device not found" }))]
@@ -112,19 +112,19 @@ pub enum Error {
         message: Option<String>,
     },
     /// Does not fit the present state: look again, then decide.
-    #[error("{}", match .0 { Conflict::State(why) => why, Conflict::AlreadyMember => "Everybody named is a member already", Conflict::LastAdmin => "A group must keep at least one admin", Conflict::GroupFull => "The group is full" })]
+    #[error("{}", match .0 { Conflict::State(why) => why, Conflict::AlreadyMember => "Everybody named is a member already", Conflict::LastAdmin => "A group must keep at least one admin", Conflict::GroupFull => "The group is full; somebody must leave before anybody can join" })]
     Conflict(Conflict),
     /// The one-time password was refused.
-    #[error("{}", match .0 { OtpRefusal::Invalid => "The code is wrong", OtpRefusal::Expired => "The code has expired or was never requested" })]
+    #[error("{}", match .0 { OtpRefusal::Invalid => "The code is wrong; check it and try again", OtpRefusal::Expired => "The code has expired, was used, or was never requested; request a new one" })]
     Otp(OtpRefusal),
     /// The file is not of an allowed kind, or not what it was declared to be.
     #[error("{0}")]
     MediaInvalidType(String),
     /// Send less.
-    #[error("{}", match .0 { TooLarge::Payload => "The request body is too large", TooLarge::Media => "The file is too large" })]
+    #[error("{}", match .0 { TooLarge::Payload => "The request body is too large; send less at once", TooLarge::Media => "The file is too large; send a smaller one" })]
     TooLarge(TooLarge),
     /// Wait, then repeat.
-    #[error("Too many requests")]
+    #[error("Too many requests; wait a moment and try again")]
     RateLimited {
         /// How long until it is worth trying again.
         retry_after: Duration,
@@ -136,7 +136,7 @@ pub enum Error {
         retry_after: Duration,
     },
     /// A backend cannot answer now. The outcome of a write is unknown: repeat it by its key.
-    #[error("The service is temporarily unavailable")]
+    #[error("The service is temporarily unavailable; try again in a moment")]
     Unavailable {
         /// How long until it is worth trying again.
         retry_after: Duration,
@@ -144,7 +144,7 @@ pub enum Error {
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
     /// A defect or a broken backend. The cause is logged, never sent out.
-    #[error("Internal error")]
+    #[error("Something went wrong on our side; try again, and tell the operator if it goes on")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 

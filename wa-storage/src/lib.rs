@@ -1,1 +1,165 @@
-//! Placeholder.
+//! Storage backends behind the ports of `wa-core`: SQL for what must last, memory for what need not. [`open`] is the only
+//! place that picks a backend, by URL.
+
+#[cfg(not(feature = "sqlite"))]
+compile_error!("wa-storage needs a database: enable its feature `sqlite`");
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod memory;
+pub mod migrate;
+mod open;
+mod sql;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use wa_core::limits::Limits;
+use wa_core::ports::{
+    ChatStore, ContactStore, Env, MessageStore, OtpStore, PresenceStore, RateLimiter, ReceiptStore, SessionStore, Stored, TypingStore, UserStore,
+};
+
+pub use open::OpenError;
+pub use sql::{PoolUse, Relay};
+
+/// What storage is made of.
+#[derive(Debug, Clone)]
+pub struct StorageConfig {
+    /// `sqlite://path` with a relative or absolute path, or `sqlite::memory:`.
+    pub database: String,
+    /// `memory:`.
+    pub cache: String,
+    /// Connections that read at the same time.
+    pub readers: u32,
+    /// Typing notices held at a time.
+    pub typing_notices: usize,
+}
+
+impl StorageConfig {
+    /// This database, and memory for the rest.
+    #[must_use]
+    pub fn new(database: impl Into<String>) -> Self {
+        Self { database: database.into(), cache: "memory:".to_owned(), readers: 8, typing_notices: Limits::default().typing_notices }
+    }
+
+    /// Everything in memory, gone when it is closed: for tests and trying out.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        Self::new("sqlite::memory:")
+    }
+}
+
+/// Where a database is.
+enum Location {
+    File(PathBuf),
+    Memory,
+}
+
+impl Location {
+    fn database(url: &str) -> Result<Self, OpenError> {
+        const SUPPORTED: &str = "sqlite://<path> and sqlite::memory:";
+        let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
+        match (scheme, rest.strip_prefix("//").unwrap_or(rest)) {
+            ("sqlite", ":memory:") => Ok(Self::Memory),
+            ("sqlite", path) if !path.is_empty() && !path.contains('?') => Ok(Self::File(path.into())),
+            // The rest of a URL may hold a password, so that only its scheme is shown.
+            ("sqlite", _) => Err(OpenError::Unsupported { key: "database", found: url.to_owned(), supported: SUPPORTED }),
+            _ => Err(OpenError::Unsupported { key: "database", found: format!("{scheme}:…"), supported: SUPPORTED }),
+        }
+    }
+}
+
+/// Every store, by port.
+pub struct Stores {
+    /// The log of every chat.
+    pub messages: Arc<dyn MessageStore>,
+    /// Who received and read what.
+    pub receipts: Arc<dyn ReceiptStore>,
+    /// Chats and their members.
+    pub chats: Arc<dyn ChatStore>,
+    /// Accounts.
+    pub users: Arc<dyn UserStore>,
+    /// Address books and blocks.
+    pub contacts: Arc<dyn ContactStore>,
+    /// Devices and sessions.
+    pub sessions: Arc<dyn SessionStore>,
+    /// One-time passwords.
+    pub otps: Arc<dyn OtpStore>,
+    /// Who is connected.
+    pub presence: Arc<dyn PresenceStore>,
+    /// Who is typing.
+    pub typing: Arc<dyn TypingStore>,
+    /// Token buckets.
+    pub rate_limiter: Arc<dyn RateLimiter>,
+    /// Publishes what the stores announce; somebody must [`Relay::run`] it.
+    pub relay: Arc<Relay>,
+    database: sql::Database,
+}
+
+impl std::fmt::Debug for Stores {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stores").field("database", &self.database.name()).finish_non_exhaustive()
+    }
+}
+
+/// How one dependency does.
+#[derive(Debug)]
+pub struct Health {
+    /// What it serves as, such as `database`.
+    pub name: &'static str,
+    /// Whether it can be used now.
+    pub state: Stored<()>,
+}
+
+impl Stores {
+    /// Tries every dependency out: the database is read and written.
+    pub async fn health(&self) -> Vec<Health> {
+        vec![Health { name: "database", state: self.database.probe().await }, Health { name: "cache", state: Ok(()) }]
+    }
+
+    /// How busy the readers of the database are.
+    #[must_use]
+    pub fn pool_use(&self) -> PoolUse {
+        self.database.pool_use()
+    }
+
+    /// Commits what waits, writes the log into the database file and closes it. Later calls of any store fail as
+    /// unavailable. End [`Relay::run`] first, so that what was committed is also published.
+    ///
+    /// # Errors
+    /// If the file could not be completed; it then recovers on its next start.
+    pub async fn close(&self) -> Stored<()> {
+        self.database.close().await
+    }
+}
+
+/// Opens every backend the configuration names, and brings schemas up to date. Must be called within a tokio runtime, in
+/// which the writer's task then lives.
+///
+/// # Errors
+/// If a URL is not supported by this build, or what it names cannot be used; the text says what to do.
+pub async fn open(config: &StorageConfig, env: Arc<dyn Env>) -> Result<Stores, OpenError> {
+    if config.cache != "memory:" {
+        let scheme = config.cache.split(':').next().unwrap_or_default();
+        return Err(OpenError::Unsupported { key: "cache", found: format!("{scheme}:…"), supported: "memory:" });
+    }
+    let db = match Location::database(&config.database)? {
+        Location::File(path) => sql::Db::open_file(&path, config.readers).await?,
+        Location::Memory => sql::Db::open_memory(config.readers).await?,
+    };
+    let sql = sql::SqlStores::new(db, Arc::clone(&env));
+    Ok(Stores {
+        messages: sql.messages,
+        receipts: sql.receipts,
+        chats: sql.chats,
+        users: sql.users,
+        contacts: sql.contacts,
+        sessions: sql.sessions,
+        otps: Arc::new(memory::MemoryOtpStore::new(Arc::clone(&env))),
+        presence: Arc::new(memory::MemoryPresenceStore::default()),
+        typing: Arc::new(memory::MemoryTypingStore::new(config.typing_notices)),
+        rate_limiter: Arc::new(memory::MemoryRateLimiter::new(env)),
+        relay: sql.relay,
+        database: sql.database,
+    })
+}

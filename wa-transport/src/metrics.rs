@@ -80,6 +80,12 @@ impl Metrics {
         self.0.http_duration.with_label_values(&[method, path]).observe(seconds);
     }
 
+    /// Makes a route's metrics exist before its first request; `path` is its template.
+    pub fn http_route(&self, method: &str, path: &str, status: u16) {
+        self.0.http_requests.with_label_values(&[method, path, &status.to_string()]);
+        self.0.http_duration.with_label_values(&[method, path]);
+    }
+
     /// REST requests being answered.
     #[must_use]
     pub fn http_in_flight(&self) -> &IntGauge {

@@ -93,4 +93,10 @@ impl Names {
         known.changes += 1;
         known.names.remove(&user);
     }
+
+    /// How many names are kept.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        self.known().names.len()
+    }
 }

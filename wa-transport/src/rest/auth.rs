@@ -66,7 +66,7 @@ pub(super) struct OtpVerification {
 
 /// Logs in with a code; the first login of a phone makes the account.
 #[utoipa::path(post, path = "/auth/verify-otp", tag = "auth", security(()), request_body = OtpVerification,
-    responses((status = 200, description = "Logged in", body = Envelope<LoggedIn>), (status = 400, description = "OTP_INVALID, OTP_EXPIRED")))]
+    responses((status = 200, description = "Logged in", body = Envelope<LoggedIn>), (status = 400, description = "OTP_INVALID, OTP_EXPIRED"), (status = 429, description = "OTP_MAX_ATTEMPTS")))]
 pub(super) async fn verify_otp(State(rest): State<Shared>, headers: HeaderMap, Json(request): Json<OtpVerification>) -> Answer<LoggedIn> {
     let OtpVerification { phone, otp, device_name, platform } = request;
     let platform = platform.as_deref().and_then(known_platform).or_else(|| platform_of(&headers)).map(str::to_owned);
@@ -160,7 +160,7 @@ pub(super) async fn logout(
 }
 
 /// The caller's devices, the newest login first.
-#[utoipa::path(get, path = "/auth/devices", tag = "auth", responses((status = 200, description = "The devices", body = Envelope<Vec<DeviceView>>)))]
+#[utoipa::path(get, path = "/auth/devices", operation_id = "list_devices", tag = "auth", responses((status = 200, description = "The devices", body = Envelope<Vec<DeviceView>>)))]
 pub(super) async fn devices(State(rest): State<Shared>, Auth(caller): Auth) -> Answer<Vec<DeviceView>> {
     Ok(Reply::ok(rest.auth()?.devices(&caller).await?))
 }

@@ -27,7 +27,7 @@ pub(super) struct NewChat {
 }
 
 /// Makes the direct chat with a user, or finds it.
-#[utoipa::path(post, path = "/chats", tag = "chats", request_body = NewChat, responses(
+#[utoipa::path(post, path = "/chats", operation_id = "create_chat", tag = "chats", request_body = NewChat, responses(
     (status = 201, description = "The new chat", body = Envelope<ChatView>),
     (status = 200, description = "The chat that was there", body = Envelope<ChatView>),
     (status = 404, description = "USER_NOT_FOUND")))]
@@ -59,13 +59,13 @@ pub(super) struct ListQuery {
 }
 
 /// The caller's chats: pinned first, then newest activity.
-#[utoipa::path(get, path = "/chats", tag = "chats", params(ListQuery), responses((status = 200, description = "A page of chats", body = Envelope<ChatPage>)))]
+#[utoipa::path(get, path = "/chats", operation_id = "list_chats", tag = "chats", params(ListQuery), responses((status = 200, description = "A page of chats", body = Envelope<ChatPage>)))]
 pub(super) async fn list(State(rest): State<Shared>, Auth(caller): Auth, Query(query): Query<ListQuery>) -> Answer<ChatPage> {
     Ok(Reply::ok(rest.backend.chats.list(&caller, query.cursor.as_deref(), query.limit).await?))
 }
 
 /// One chat with its participants.
-#[utoipa::path(get, path = "/chats/{id}", tag = "chats", params(("id" = ChatId, Path, description = "The chat")), responses(
+#[utoipa::path(get, path = "/chats/{id}", operation_id = "get_chat", tag = "chats", params(("id" = ChatId, Path, description = "The chat")), responses(
     (status = 200, description = "The chat", body = Envelope<ChatView>),
     (status = 403, description = "NOT_CHAT_MEMBER"),
     (status = 404, description = "CHAT_NOT_FOUND")))]
@@ -83,7 +83,7 @@ pub(super) struct Mute {
 }
 
 /// Mutes a chat for the caller, or ends the mute.
-#[utoipa::path(patch, path = "/chats/{id}/mute", tag = "chats", params(("id" = ChatId, Path, description = "The chat")), request_body = Mute, responses(
+#[utoipa::path(patch, path = "/chats/{id}/mute", operation_id = "mute_chat", tag = "chats", params(("id" = ChatId, Path, description = "The chat")), request_body = Mute, responses(
     (status = 204, description = "Done"),
     (status = 403, description = "NOT_CHAT_MEMBER"),
     (status = 404, description = "CHAT_NOT_FOUND")))]
@@ -100,7 +100,7 @@ pub(super) struct Pin {
 }
 
 /// Pins or unpins a chat for the caller.
-#[utoipa::path(put, path = "/chats/{id}/pin", tag = "chats", params(("id" = ChatId, Path, description = "The chat")), request_body = Pin, responses(
+#[utoipa::path(put, path = "/chats/{id}/pin", operation_id = "pin_chat", tag = "chats", params(("id" = ChatId, Path, description = "The chat")), request_body = Pin, responses(
     (status = 204, description = "Done"),
     (status = 403, description = "NOT_CHAT_MEMBER"),
     (status = 404, description = "CHAT_NOT_FOUND")))]

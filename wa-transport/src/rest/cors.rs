@@ -67,7 +67,7 @@ impl Origins {
             // With all origins allowed, credentials are not (Fetch standard, CORS protocol and credentials).
             layer.allow_origin(AllowOrigin::any())
         } else {
-            layer.allow_origin(AllowOrigin::list(self.listed.iter().cloned())).allow_credentials(true)
+            layer.allow_origin(AllowOrigin::list(self.listed.iter().cloned())).allow_credentials(!self.listed.is_empty())
         }
     }
 }

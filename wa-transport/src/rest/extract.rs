@@ -136,6 +136,8 @@ fn field_error(error: &serde_path_to_error::Error<serde_json::Error>) -> FieldEr
     }
     let message = match text.rsplit_once(", expected ") {
         Some((_, "i64" | "u64" | "i32" | "u32")) => "must be a whole number".to_owned(),
+        Some((_, "a map")) => "must be an object".to_owned(),
+        Some((_, "a sequence")) => "must be a list".to_owned(),
         Some((_, expected)) => format!("must be {}", expected.replace('`', "")),
         None => text.strip_prefix("not ").map_or_else(|| text.clone(), |what| format!("must be {what}")),
     };

@@ -32,7 +32,7 @@ pub(super) struct NewMessage {
 }
 
 /// Sends a message. When this answers, it is durable.
-#[utoipa::path(post, path = "/chats/{id}/messages", tag = "messages", params(("id" = ChatId, Path, description = "The chat")), request_body = NewMessage, responses(
+#[utoipa::path(post, path = "/chats/{id}/messages", operation_id = "send_message", tag = "messages", params(("id" = ChatId, Path, description = "The chat")), request_body = NewMessage, responses(
     (status = 201, description = "The new message", body = Envelope<MessageView>),
     (status = 200, description = "The message stored before under this client_msg_id", body = Envelope<MessageView>),
     (status = 403, description = "NOT_CHAT_MEMBER, USER_BLOCKED"),
@@ -42,6 +42,9 @@ pub(super) async fn send(State(rest): State<Shared>, Auth(caller): Auth, Path(ch
     let NewMessage { client_msg_id, kind, payload, reply_to_message_id } = request;
     let message = SendMessage { chat_id, client_msg_id, kind, payload, reply_to_message_id, origin: None };
     let sent = rest.backend.messages.send(&caller, message).await?;
+    if !sent.duplicate {
+        rest.backend.metrics.messages_persisted().inc();
+    }
     Ok(Reply::created(!sent.duplicate, sent.message))
 }
 
@@ -64,7 +67,7 @@ pub(super) struct PageQuery {
 }
 
 /// A page of a chat's history: newest first, or oldest first with `after_seq`.
-#[utoipa::path(get, path = "/chats/{id}/messages", tag = "messages", params(("id" = ChatId, Path, description = "The chat"), PageQuery), responses(
+#[utoipa::path(get, path = "/chats/{id}/messages", operation_id = "list_messages", tag = "messages", params(("id" = ChatId, Path, description = "The chat"), PageQuery), responses(
     (status = 200, description = "A page of messages", body = Envelope<MessagePage>),
     (status = 403, description = "NOT_CHAT_MEMBER"),
     (status = 404, description = "CHAT_NOT_FOUND")))]
@@ -91,7 +94,7 @@ pub(super) async fn mark_read(State(rest): State<Shared>, Auth(caller): Auth, Pa
 }
 
 /// How far a message got with each recipient.
-#[utoipa::path(get, path = "/messages/{id}/receipts", tag = "messages", params(("id" = MessageId, Path, description = "The message")), responses(
+#[utoipa::path(get, path = "/messages/{id}/receipts", operation_id = "list_receipts", tag = "messages", params(("id" = MessageId, Path, description = "The message")), responses(
     (status = 200, description = "A row for each recipient", body = Envelope<Vec<ReceiptView>>),
     (status = 403, description = "NOT_CHAT_MEMBER"),
     (status = 404, description = "MESSAGE_NOT_FOUND")))]
@@ -110,7 +113,7 @@ pub(super) struct DeleteQuery {
 }
 
 /// Deletes a message for the caller alone; repeating it changes nothing.
-#[utoipa::path(delete, path = "/messages/{id}", tag = "messages", params(("id" = MessageId, Path, description = "The message"), DeleteQuery), responses(
+#[utoipa::path(delete, path = "/messages/{id}", operation_id = "delete_message", tag = "messages", params(("id" = MessageId, Path, description = "The message"), DeleteQuery), responses(
     (status = 204, description = "Deleted"),
     (status = 403, description = "NOT_CHAT_MEMBER"),
     (status = 404, description = "MESSAGE_NOT_FOUND"),

@@ -26,8 +26,8 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::get;
 use bytes::Bytes;
+use serde_json::Value;
 use tower_http::catch_panic::CatchPanicLayer;
-use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -76,6 +76,8 @@ pub struct RestOptions {
     /// Whether the router also answers paths outside [`BASE_PATH`] that nobody serves. A host that merges the router into
     /// its own, which has a fallback already, switches it off.
     pub catch_all: bool,
+    /// Whether `GET /metrics` is among the routes. A server that shows its metrics on a port of their own switches it off.
+    pub metrics: bool,
 }
 
 impl Default for RestOptions {
@@ -87,6 +89,7 @@ impl Default for RestOptions {
             trusted_proxies: TrustedProxies::default(),
             readiness: Arc::new(AlwaysReady),
             catch_all: true,
+            metrics: true,
         }
     }
 }
@@ -104,12 +107,12 @@ type Shared = Arc<Rest>;
 /// All REST routes, with everything around them. Serve it with
 /// `into_make_service_with_connect_info::<SocketAddr>()`: without the peer's address all requests without a valid token
 /// share one bucket of the limit `api_ip`.
-#[must_use]
 pub fn router(backend: Backend, options: RestOptions) -> Router {
     let (api, api_document) = api_routes(backend.auth.is_some()).split_for_parts();
-    let (system, system_document) = system_routes().split_for_parts();
+    let (system, system_document) = system_routes(options.metrics).split_for_parts();
     let document = document::complete(&options, system_document.nest(BASE_PATH, api_document));
-    let rest = Arc::new(Rest { backend, readiness: options.readiness, trusted_proxies: options.trusted_proxies, document: document::to_json(&document) });
+    document::announce_routes(&document, &backend.metrics);
+    let rest = Arc::new(Rest { backend, readiness: options.readiness, trusted_proxies: options.trusted_proxies, document: document.to_string().into() });
 
     let api = api
         .method_not_allowed_fallback(error::method_not_allowed)
@@ -135,8 +138,8 @@ pub fn router(backend: Backend, options: RestOptions) -> Router {
 
 /// The OpenAPI document of [`router`], for tools; `with_login` tells whether `/auth` has routes.
 #[must_use]
-pub fn openapi(options: &RestOptions, with_login: bool) -> OpenApi {
-    document::complete(options, system_routes().into_openapi().nest(BASE_PATH, api_routes(with_login).into_openapi()))
+pub fn openapi(options: &RestOptions, with_login: bool) -> Value {
+    document::complete(options, system_routes(options.metrics).into_openapi().nest(BASE_PATH, api_routes(with_login).into_openapi()))
 }
 
 /// The enveloped routes, below [`BASE_PATH`]. Router and OpenAPI document both come from this table.
@@ -170,12 +173,12 @@ fn api_routes(with_login: bool) -> OpenApiRouter<Shared> {
 }
 
 /// The routes of contract section 1.6, without an envelope.
-fn system_routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::new().routes(routes!(system::health)).routes(routes!(system::ready)).routes(routes!(system::metrics)).routes(routes!(system::openapi))
+fn system_routes(with_metrics: bool) -> OpenApiRouter<Shared> {
+    let system = OpenApiRouter::new().routes(routes!(system::health)).routes(routes!(system::ready)).routes(routes!(system::openapi));
+    if with_metrics { system.routes(routes!(system::metrics)) } else { system }
 }
 
 /// The panic's own text stays out of the answer and the log: it may quote a body.
-#[expect(clippy::needless_pass_by_value, reason = "the layer hands the panic over by value")]
 fn after_panic(_panic: Box<dyn Any + Send>) -> Response {
     use axum::response::IntoResponse as _;
     error::ApiError::from(wa_core::Error::internal("a handler panicked")).into_response()

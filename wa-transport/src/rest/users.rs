@@ -14,7 +14,7 @@ use super::envelope::{Answer, Done, Envelope, Reply};
 use super::extract::{Auth, Json, Path};
 
 /// The caller's own profile.
-#[utoipa::path(get, path = "/users/me", tag = "users", responses((status = 200, description = "The profile", body = Envelope<Profile>)))]
+#[utoipa::path(get, path = "/users/me", operation_id = "get_me", tag = "users", responses((status = 200, description = "The profile", body = Envelope<Profile>)))]
 pub(super) async fn me(State(rest): State<Shared>, Auth(caller): Auth) -> Answer<Profile> {
     Ok(Reply::ok(rest.backend.users.me(&caller).await?))
 }
@@ -41,7 +41,7 @@ pub(super) async fn delete_me(State(rest): State<Shared>, Auth(caller): Auth, Js
 }
 
 /// Another user's profile, filtered by their privacy.
-#[utoipa::path(get, path = "/users/{id}", tag = "users", params(("id" = UserId, Path, description = "The user")),
+#[utoipa::path(get, path = "/users/{id}", operation_id = "get_user", tag = "users", params(("id" = UserId, Path, description = "The user")),
     responses((status = 200, description = "The profile", body = Envelope<Profile>), (status = 404, description = "USER_NOT_FOUND")))]
 pub(super) async fn profile(State(rest): State<Shared>, Auth(caller): Auth, Path(id): Path<UserId>) -> Answer<Profile> {
     Ok(Reply::ok(rest.backend.users.profile(&caller, id).await?))
@@ -70,13 +70,13 @@ pub(super) async fn sync_contacts(State(rest): State<Shared>, Auth(caller): Auth
 }
 
 /// The caller's contacts and blocked users.
-#[utoipa::path(get, path = "/users/contacts", tag = "users", responses((status = 200, description = "The contacts", body = Envelope<Vec<ContactView>>)))]
+#[utoipa::path(get, path = "/users/contacts", operation_id = "list_contacts", tag = "users", responses((status = 200, description = "The contacts", body = Envelope<Vec<ContactView>>)))]
 pub(super) async fn contacts(State(rest): State<Shared>, Auth(caller): Auth) -> Answer<Vec<ContactView>> {
     Ok(Reply::ok(rest.backend.users.contacts(&caller).await?))
 }
 
 /// Blocks a user; repeating it changes nothing.
-#[utoipa::path(post, path = "/users/{id}/block", tag = "users", params(("id" = UserId, Path, description = "The user")),
+#[utoipa::path(post, path = "/users/{id}/block", operation_id = "block_user", tag = "users", params(("id" = UserId, Path, description = "The user")),
     responses((status = 204, description = "Blocked"), (status = 400, description = "BAD_REQUEST: oneself"), (status = 404, description = "USER_NOT_FOUND")))]
 pub(super) async fn block(State(rest): State<Shared>, Auth(caller): Auth, Path(id): Path<UserId>) -> Done {
     rest.backend.users.set_blocked(&caller, id, true).await?;
@@ -84,7 +84,7 @@ pub(super) async fn block(State(rest): State<Shared>, Auth(caller): Auth, Path(i
 }
 
 /// Unblocks a user; repeating it changes nothing.
-#[utoipa::path(delete, path = "/users/{id}/block", tag = "users", params(("id" = UserId, Path, description = "The user")),
+#[utoipa::path(delete, path = "/users/{id}/block", operation_id = "unblock_user", tag = "users", params(("id" = UserId, Path, description = "The user")),
     responses((status = 204, description = "Not blocked"), (status = 400, description = "BAD_REQUEST: oneself"), (status = 404, description = "USER_NOT_FOUND")))]
 pub(super) async fn unblock(State(rest): State<Shared>, Auth(caller): Auth, Path(id): Path<UserId>) -> Done {
     rest.backend.users.set_blocked(&caller, id, false).await?;
@@ -92,7 +92,7 @@ pub(super) async fn unblock(State(rest): State<Shared>, Auth(caller): Auth, Path
 }
 
 /// Whether a user is online, and since when not, as far as they show it.
-#[utoipa::path(get, path = "/users/{id}/presence", tag = "users", params(("id" = UserId, Path, description = "The user")),
+#[utoipa::path(get, path = "/users/{id}/presence", operation_id = "get_presence", tag = "users", params(("id" = UserId, Path, description = "The user")),
     responses((status = 200, description = "The presence", body = Envelope<PresenceView>), (status = 404, description = "USER_NOT_FOUND")))]
 pub(super) async fn presence(State(rest): State<Shared>, Auth(caller): Auth, Path(id): Path<UserId>) -> Answer<PresenceView> {
     // Presence knows no unknown users, only hidden ones; the profile's route tells them apart, and so does this one.
@@ -102,7 +102,7 @@ pub(super) async fn presence(State(rest): State<Shared>, Auth(caller): Auth, Pat
 }
 
 /// The caller's privacy settings.
-#[utoipa::path(get, path = "/users/me/privacy", tag = "users", responses((status = 200, description = "The settings", body = Envelope<PrivacySettings>)))]
+#[utoipa::path(get, path = "/users/me/privacy", operation_id = "get_privacy", tag = "users", responses((status = 200, description = "The settings", body = Envelope<PrivacySettings>)))]
 pub(super) async fn privacy(State(rest): State<Shared>, Auth(caller): Auth) -> Answer<PrivacySettings> {
     Ok(Reply::ok(rest.backend.users.privacy(&caller).await?))
 }

@@ -1,5 +1,8 @@
 //! The REST protocol over mocked apis: every status, header and body that does not depend on a store.
-#![expect(missing_docs, reason = "tests document themselves")]
 
-mod surroundings;
+mod document;
+mod errors;
+mod input;
+mod routes;
 mod support;
+mod surroundings;

@@ -33,13 +33,13 @@ use wa_transport::rest::{RestOptions, router};
 
 // mockall cannot take `Option<&str>` in an async trait, so these two are mocked with owned arguments and adapted.
 mock! {
-    pub Auth {
-        pub fn request_otp(&self, phone: String) -> Result<OtpRequested>;
-        pub fn verify_otp(&self, request: VerifyOtp) -> Result<LoggedIn>;
-        pub fn refresh(&self, refresh_token: String, idempotency_key: Option<String>) -> Result<LoggedIn>;
-        pub fn logout(&self, caller: Option<Caller>, refresh_token: Option<String>) -> Result<()>;
-        pub fn devices(&self, caller: Caller) -> Result<Vec<DeviceView>>;
-        pub fn remove_device(&self, caller: Caller, device: DeviceId) -> Result<()>;
+    pub(crate) Auth {
+        pub(crate) fn request_otp(&self, phone: String) -> Result<OtpRequested>;
+        pub(crate) fn verify_otp(&self, request: VerifyOtp) -> Result<LoggedIn>;
+        pub(crate) fn refresh(&self, refresh_token: String, idempotency_key: Option<String>) -> Result<LoggedIn>;
+        pub(crate) fn logout(&self, caller: Option<Caller>, refresh_token: Option<String>) -> Result<()>;
+        pub(crate) fn devices(&self, caller: Caller) -> Result<Vec<DeviceView>>;
+        pub(crate) fn remove_device(&self, caller: Caller, device: DeviceId) -> Result<()>;
     }
 }
 
@@ -66,12 +66,12 @@ impl AuthApi for MockAuth {
 }
 
 mock! {
-    pub Chats {
-        pub fn create_direct(&self, caller: Caller, participant: UserId) -> Result<(ChatView, bool)>;
-        pub fn list(&self, caller: Caller, cursor: Option<String>, limit: Option<i64>) -> Result<ChatPage>;
-        pub fn get(&self, caller: Caller, chat: ChatId) -> Result<ChatView>;
-        pub fn mute(&self, caller: Caller, chat: ChatId, is_muted: bool, until: Option<Timestamp>) -> Result<()>;
-        pub fn pin(&self, caller: Caller, chat: ChatId, is_pinned: bool) -> Result<()>;
+    pub(crate) Chats {
+        pub(crate) fn create_direct(&self, caller: Caller, participant: UserId) -> Result<(ChatView, bool)>;
+        pub(crate) fn list(&self, caller: Caller, cursor: Option<String>, limit: Option<i64>) -> Result<ChatPage>;
+        pub(crate) fn get(&self, caller: Caller, chat: ChatId) -> Result<ChatView>;
+        pub(crate) fn mute(&self, caller: Caller, chat: ChatId, is_muted: bool, until: Option<Timestamp>) -> Result<()>;
+        pub(crate) fn pin(&self, caller: Caller, chat: ChatId, is_pinned: bool) -> Result<()>;
     }
 }
 
@@ -95,7 +95,7 @@ impl ChatApi for MockChats {
 }
 
 mock! {
-    pub Users {}
+    pub(crate) Users {}
     #[async_trait]
     impl UserApi for Users {
         async fn provision(&self, user: Provision) -> Result<Profile>;
@@ -112,7 +112,7 @@ mock! {
 }
 
 mock! {
-    pub Messages {}
+    pub(crate) Messages {}
     #[async_trait]
     impl MessageApi for Messages {
         async fn send(&self, caller: &Caller, message: SendMessage) -> Result<Sent>;
@@ -127,7 +127,7 @@ mock! {
 }
 
 mock! {
-    pub Presence {}
+    pub(crate) Presence {}
     #[async_trait]
     impl PresenceApi for Presence {
         async fn connected(&self, caller: &Caller, connection: ConnectionId) -> Result<()>;
@@ -139,7 +139,7 @@ mock! {
 }
 
 mock! {
-    pub FanOut {}
+    pub(crate) FanOut {}
     #[async_trait]
     impl FanOutApi for FanOut {
         async fn recipients(&self, event: &Event, watchers: &[UserId]) -> Result<Vec<UserId>>;
@@ -147,7 +147,7 @@ mock! {
 }
 
 /// The token "alice" is Alice's, "expired" has expired, "down" finds the session store down, anything else is invalid.
-pub struct Tokens;
+pub(crate) struct Tokens;
 
 #[async_trait]
 impl Authenticator for Tokens {
@@ -167,10 +167,10 @@ impl Authenticator for Tokens {
 
 /// Remembers what was asked and answers the same to everything.
 #[derive(Default)]
-pub struct Limiter {
-    pub refuse: AtomicBool,
-    pub fail: AtomicBool,
-    pub asked: std::sync::Mutex<Vec<String>>,
+pub(crate) struct Limiter {
+    pub(crate) refuse: AtomicBool,
+    pub(crate) fail: AtomicBool,
+    pub(crate) asked: std::sync::Mutex<Vec<String>>,
 }
 
 #[async_trait]
@@ -186,16 +186,16 @@ impl RateLimiter for Limiter {
 }
 
 /// The mocks behind a router; those left at their default expect no call.
-pub struct Fixture {
-    pub auth: Option<MockAuth>,
-    pub users: MockUsers,
-    pub chats: MockChats,
-    pub messages: MockMessages,
-    pub presence: MockPresence,
-    pub limiter: Arc<Limiter>,
-    pub limits: Limits,
-    pub metrics: Metrics,
-    pub options: RestOptions,
+pub(crate) struct Fixture {
+    pub(crate) auth: Option<MockAuth>,
+    pub(crate) users: MockUsers,
+    pub(crate) chats: MockChats,
+    pub(crate) messages: MockMessages,
+    pub(crate) presence: MockPresence,
+    pub(crate) limiter: Arc<Limiter>,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Metrics,
+    pub(crate) options: RestOptions,
 }
 
 impl Default for Fixture {
@@ -215,7 +215,7 @@ impl Default for Fixture {
 }
 
 impl Fixture {
-    pub fn router(self) -> Router {
+    pub(crate) fn router(self) -> Router {
         let backend = Backend {
             authenticator: Arc::new(Tokens),
             auth: self.auth.map(|auth| Arc::new(auth) as Arc<dyn AuthApi>),
@@ -232,40 +232,40 @@ impl Fixture {
         router(backend, self.options)
     }
 
-    pub async fn ask(self, request: Request<Body>) -> Answer {
+    pub(crate) async fn ask(self, request: Request<Body>) -> Answer {
         ask(self.router(), request).await
     }
 }
 
 /// An answer, read to its end.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub text: String,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error} in {:?}", self.text))
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().expect("readable header"))
     }
 
-    pub fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
     }
 
     /// The paths of the invalid fields.
-    pub fn fields(&self) -> Vec<String> {
+    pub(crate) fn fields(&self) -> Vec<String> {
         let details = self.json()["error"]["details"].clone();
         details.as_array().expect("a list").iter().map(|detail| detail["field"].as_str().expect("a path").to_owned()).collect()
     }
 }
 
-pub async fn ask(router: Router, request: Request<Body>) -> Answer {
+pub(crate) async fn ask(router: Router, request: Request<Body>) -> Answer {
     let response: Response<Body> = router.oneshot(request).await.expect("infallible");
     let (parts, body) = response.into_parts();
     let bytes = body.collect().await.expect("a whole body").to_bytes();
@@ -273,15 +273,15 @@ pub async fn ask(router: Router, request: Request<Body>) -> Answer {
 }
 
 /// A request as Alice, below the base path unless it begins with "!".
-pub fn request(method: &str, path: &str, body: impl Into<Body>) -> Request<Body> {
+pub(crate) fn request(method: &str, path: &str, body: impl Into<Body>) -> Request<Body> {
     request_with(method, path, &[("authorization", "Bearer alice")], body)
 }
 
-pub fn anonymous(method: &str, path: &str, body: impl Into<Body>) -> Request<Body> {
+pub(crate) fn anonymous(method: &str, path: &str, body: impl Into<Body>) -> Request<Body> {
     request_with(method, path, &[], body)
 }
 
-pub fn request_with(method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Request<Body> {
+pub(crate) fn request_with(method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Request<Body> {
     let uri = path.strip_prefix('!').map_or_else(|| format!("/api/v1{path}"), str::to_owned);
     let mut request = Request::builder().method(method).uri(uri);
     for (name, value) in headers {
@@ -290,17 +290,17 @@ pub fn request_with(method: &str, path: &str, headers: &[(&str, &str)], body: im
     request.body(body.into()).expect("a valid request")
 }
 
-pub const ID: &str = "018f3f6e-7b1c-7c4e-8a57-0242ac120002";
+pub(crate) const ID: &str = "018f3f6e-7b1c-7c4e-8a57-0242ac120002";
 
-pub fn id<T: From<uuid::Uuid>>() -> T {
+pub(crate) fn id<T: From<uuid::Uuid>>() -> T {
     T::from(uuid::Uuid::try_parse(ID).expect("valid"))
 }
 
-pub fn alice() -> Caller {
+pub(crate) fn alice() -> Caller {
     Caller { user_id: id(), device_id: id() }
 }
 
-pub fn profile() -> Profile {
+pub(crate) fn profile() -> Profile {
     Profile {
         id: id(),
         phone: "+15550100001".to_owned(),
@@ -312,7 +312,7 @@ pub fn profile() -> Profile {
     }
 }
 
-pub fn chat() -> ChatView {
+pub(crate) fn chat() -> ChatView {
     ChatView {
         chat_id: id(),
         kind: ChatKind::Direct,
@@ -335,7 +335,7 @@ pub fn chat() -> ChatView {
     }
 }
 
-pub fn message() -> MessageView {
+pub(crate) fn message() -> MessageView {
     MessageView {
         message_id: id(),
         chat_id: id(),
@@ -360,7 +360,7 @@ pub fn message() -> MessageView {
     }
 }
 
-pub fn logged_in() -> LoggedIn {
+pub(crate) fn logged_in() -> LoggedIn {
     LoggedIn {
         access_token: "a.b.c".to_owned(),
         refresh_token: "r".to_owned(),

@@ -1,0 +1,166 @@
+//! Who gets which event.
+
+use std::sync::Arc;
+
+use super::mocks::{MockChatStore, MockContactStore, MockUserStore};
+use super::{ALICE, BOB, CAROL, CHAT, direct, down, env, member, membership, message, settings_of, strangers};
+use crate::api::FanOutApi;
+use crate::chat::{ChatKind, Member, Membership};
+use crate::event::{Event, Fact, MessageDeleted, MessageNew, MessageStatus};
+use crate::id::{DeviceId, EventId, MessageId, UserId};
+use crate::message::{MessageView, Rev, Seq};
+use crate::ports::Env;
+use crate::privacy::ShownTo;
+use crate::receipt::Status;
+use crate::service::{FanOutDeps, FanOutService};
+
+fn event(fact: Fact) -> Event {
+    Event { id: EventId::from_uuid(uuid::Uuid::nil()), at: env().now(), fact }
+}
+
+/// A service that knows this one chat; everybody in `silent` gives no read receipts.
+fn service(membership: Option<Membership>, silent: &'static [UserId]) -> FanOutService {
+    let mut chats = MockChatStore::new();
+    chats.expect_membership().returning(move |_| Ok(membership.clone().map(Arc::new)));
+    let mut users = MockUserStore::new();
+    users.expect_privacy().returning(move |ids| Ok(settings_of(ids, |user, settings| settings.read_receipts = !silent.contains(&user))));
+    FanOutService::new(FanOutDeps { chats: Arc::new(chats), users: Arc::new(users), contacts: Arc::new(MockContactStore::new()) })
+}
+
+async fn recipients(membership: Membership, fact: Fact) -> Vec<UserId> {
+    service(Some(membership), &[]).recipients(&event(fact), &[]).await.expect("resolves")
+}
+
+fn new_message(withheld_from: Option<UserId>) -> Fact {
+    let message = MessageView::of(&message(3, ALICE), Status::Sent, None);
+    Fact::MessageNew(MessageNew { message: Arc::new(message), withheld_from, chat_kind: ChatKind::Direct, sender_name: String::new(), origin: None })
+}
+
+fn read_by(user_id: UserId, sender_ids: &[UserId]) -> Fact {
+    Fact::MessageStatus(MessageStatus {
+        chat_id: CHAT,
+        message_id: MessageId::from_uuid(uuid::Uuid::from_u128(3)),
+        seq: Seq::new(3),
+        from_seq: None,
+        user_id,
+        status: Status::Read,
+        sender_ids: sender_ids.to_vec(),
+        origin: None,
+    })
+}
+
+fn left(user_id: UserId) -> Member {
+    Member { left_seq: Some(Seq::new(2)), ..member(user_id) }
+}
+
+fn blocking(blocker: UserId) -> Membership {
+    let mut membership = direct();
+    membership.members.get_mut(&blocker).expect("is in").has_blocked = true;
+    membership
+}
+
+#[tokio::test]
+async fn a_new_message_goes_to_everybody_who_may_see_it() {
+    assert_eq!(recipients(direct(), new_message(None)).await, [ALICE, BOB]);
+    assert_eq!(recipients(direct(), new_message(Some(BOB))).await, [ALICE]);
+    let late = Member { joined_seq: Seq::new(3), ..member(CAROL) };
+    assert_eq!(recipients(membership(ChatKind::Group, [member(ALICE), left(BOB), late]), new_message(None)).await, [ALICE]);
+    let in_time = Member { joined_seq: Seq::new(2), ..member(CAROL) };
+    assert_eq!(recipients(membership(ChatKind::Group, [member(ALICE), in_time]), new_message(None)).await, [ALICE, CAROL]);
+}
+
+#[tokio::test]
+async fn events_of_a_chat_that_is_gone_are_for_nobody() {
+    for fact in [new_message(None), read_by(BOB, &[ALICE])] {
+        assert_eq!(service(None, &[]).recipients(&event(fact), &[]).await.expect("resolves"), []);
+    }
+}
+
+#[tokio::test]
+async fn a_read_reaches_the_senders_and_the_reader() {
+    assert_eq!(recipients(direct(), read_by(BOB, &[ALICE])).await, [ALICE, BOB]);
+    assert_eq!(recipients(membership(ChatKind::Group, [left(ALICE), member(BOB)]), read_by(BOB, &[ALICE])).await, [BOB]);
+}
+
+#[tokio::test]
+async fn reads_are_kept_from_those_who_may_not_know_of_them() {
+    // Neither does somebody without receipts see others', nor do others see theirs; their own devices know.
+    for silent in [&[ALICE], &[BOB]] {
+        let told = service(Some(direct()), silent).recipients(&event(read_by(BOB, &[ALICE])), &[]).await.expect("resolves");
+        assert_eq!(told, [BOB], "{silent:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_delivery_reaches_the_senders_alone() {
+    let Fact::MessageStatus(status) = read_by(BOB, &[ALICE]) else { unreachable!() };
+    let delivered = Fact::MessageStatus(MessageStatus { status: Status::Delivered, ..status });
+    let told = service(Some(direct()), &[ALICE, BOB]).recipients(&event(delivered), &[]).await.expect("resolves");
+    assert_eq!(told, [ALICE]);
+}
+
+#[tokio::test]
+async fn a_message_deleted_for_oneself_concerns_nobody_else() {
+    let deleted = |for_everyone| {
+        Fact::MessageDeleted(MessageDeleted {
+            message_id: MessageId::from_uuid(uuid::Uuid::from_u128(3)),
+            chat_id: CHAT,
+            seq: Seq::new(3),
+            rev: Rev::new(4),
+            deleted_by: BOB,
+            for_everyone,
+            origin: None,
+        })
+    };
+    assert_eq!(recipients(direct(), deleted(false)).await, [BOB]);
+    assert_eq!(recipients(direct(), deleted(true)).await, [ALICE, BOB]);
+}
+
+#[tokio::test]
+async fn typing_is_told_to_the_others_unless_one_has_blocked_the_other() {
+    let typing = Fact::Typing { chat_id: CHAT, user_id: ALICE, is_typing: true };
+    assert_eq!(recipients(direct(), typing.clone()).await, [BOB]);
+    for blocker in [ALICE, BOB] {
+        assert_eq!(recipients(blocking(blocker), typing.clone()).await, []);
+    }
+}
+
+#[tokio::test]
+async fn a_new_chat_is_not_announced_to_whoever_has_blocked_its_maker() {
+    let created = Fact::ChatCreated { chat_id: CHAT, created_by: ALICE };
+    assert_eq!(recipients(direct(), created.clone()).await, [ALICE, BOB]);
+    assert_eq!(recipients(blocking(BOB), created.clone()).await, [ALICE]);
+    assert_eq!(recipients(blocking(ALICE), created).await, [ALICE, BOB]);
+}
+
+#[tokio::test]
+async fn presence_goes_to_those_watchers_who_may_see_it() {
+    let presence = event(Fact::Presence { user_id: ALICE, online: true, last_seen: None });
+    for (shown_to, expected) in [(ShownTo::Everyone, vec![ALICE, BOB, CAROL]), (ShownTo::Contacts, vec![ALICE, BOB]), (ShownTo::Nobody, vec![ALICE])] {
+        let mut users = MockUserStore::new();
+        users.expect_privacy().returning(move |ids| Ok(settings_of(ids, |_, settings| settings.last_seen = shown_to)));
+        let mut contacts = MockContactStore::new();
+        contacts.expect_relations().returning(|pairs| {
+            let mut relations = strangers(pairs);
+            relations.get_mut(&(BOB, ALICE)).expect("is asked for").viewer_is_contact = true;
+            Ok(relations)
+        });
+        let service = FanOutService::new(FanOutDeps { chats: Arc::new(MockChatStore::new()), users: Arc::new(users), contacts: Arc::new(contacts) });
+        assert_eq!(service.recipients(&presence, &[CAROL, BOB, ALICE, BOB]).await.expect("resolves"), expected);
+        assert_eq!(service.recipients(&presence, &[]).await.expect("resolves"), []);
+    }
+}
+
+#[tokio::test]
+async fn ended_sessions_concern_devices_and_no_users() {
+    let revoked = Fact::SessionsRevoked { user_id: ALICE, devices: vec![DeviceId::from_uuid(uuid::Uuid::nil())] };
+    assert_eq!(service(None, &[]).recipients(&event(revoked), &[]).await.expect("resolves"), []);
+}
+
+#[tokio::test]
+async fn what_cannot_be_looked_up_is_not_sent() {
+    let mut chats = MockChatStore::new();
+    chats.expect_membership().returning(|_| down());
+    let service = FanOutService::new(FanOutDeps { chats: Arc::new(chats), users: Arc::new(MockUserStore::new()), contacts: Arc::new(MockContactStore::new()) });
+    assert_eq!(service.recipients(&event(new_message(None)), &[]).await.expect_err("is refused").code(), "UNAVAILABLE");
+}

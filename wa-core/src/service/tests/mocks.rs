@@ -1,0 +1,174 @@
+//! A mock of every port.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use mockall::mock;
+
+use crate::chat::{Chat, ChatCursor, Membership};
+use crate::event::Event;
+use crate::id::{ChatId, ConnectionId, DeviceId, EventId, MessageId, UserId};
+use crate::limits::RateLimit;
+use crate::message::{Message, Rev, Seq};
+use crate::phone::Phone;
+use crate::ports::*;
+use crate::privacy::{PrivacySettings, Relation};
+use crate::receipt::{Located, Marks, NewReceipt, ReceiptTimes};
+use crate::session::{OtpAttempt, Rotation, Session, TokenHash};
+use crate::time::Timestamp;
+use crate::user::{Contact, ProfileUpdate, User};
+
+mock! {
+    pub(super) ChatStore {}
+
+    #[async_trait]
+    impl ChatStore for ChatStore {
+        async fn create_direct(&self, new: NewDirectChat) -> Stored<(Chat, bool)>;
+        async fn membership(&self, chat: ChatId) -> Stored<Option<Arc<Membership>>>;
+        async fn get(&self, user: UserId, chats: &[ChatId]) -> Stored<Vec<ListedChat>>;
+        async fn list(&self, user: UserId, after: Option<ChatCursor>, limit: usize) -> Stored<Vec<ListedChat>>;
+        async fn revs(&self, user: UserId) -> Stored<Vec<(ChatId, Rev)>>;
+        async fn set_personal(&self, user: UserId, chat: ChatId, update: PersonalUpdate) -> Stored<bool>;
+    }
+}
+
+mock! {
+    pub(super) ContactStore {}
+
+    #[async_trait]
+    impl ContactStore for ContactStore {
+        async fn save(&self, owner: UserId, contacts: &[UserId], at: Timestamp) -> Stored<()>;
+        async fn list(&self, owner: UserId) -> Stored<Vec<Contact>>;
+        async fn set_blocked(&self, owner: UserId, target: UserId, blocked: bool, at: Timestamp) -> Stored<()>;
+        async fn relations(&self, pairs: &[(UserId, UserId)]) -> Stored<HashMap<(UserId, UserId), Relation>>;
+    }
+}
+
+mock! {
+    pub(super) FanOut {}
+
+    #[async_trait]
+    impl FanOut for FanOut {
+        async fn cut(&self, devices: &[DeviceId]);
+    }
+}
+
+mock! {
+    pub(super) MessageStore {}
+
+    #[async_trait]
+    impl MessageStore for MessageStore {
+        async fn append(&self, message: NewMessage) -> Stored<Appended>;
+        async fn locate(&self, ids: &[MessageId]) -> Stored<Vec<Located>>;
+        async fn get(&self, viewer: &Viewer, ids: &[MessageId]) -> Stored<Vec<Message>>;
+        async fn page(&self, viewer: &Viewer, page: Page, limit: usize) -> Stored<Vec<Message>>;
+        async fn changed(&self, viewer: &Viewer, since: Rev, limit: usize) -> Stored<Changed>;
+        async fn undelivered(&self, user: UserId, now: Timestamp, limit: usize) -> Stored<Undelivered>;
+        async fn summaries(&self, viewers: &[Viewer]) -> Stored<Vec<Summary>>;
+        async fn hide(&self, viewer: &Viewer, id: MessageId, event_id: EventId, origin: Option<ConnectionId>) -> Stored<Option<Hidden>>;
+    }
+}
+
+mock! {
+    pub(super) OtpStore {}
+
+    #[async_trait]
+    impl OtpStore for OtpStore {
+        async fn put(&self, phone: &Phone, hash: &str, expires_at: Timestamp) -> Stored<()>;
+        async fn attempt(&self, phone: &Phone, max_attempts: u32, now: Timestamp) -> Stored<OtpAttempt>;
+        async fn consume(&self, phone: &Phone, hash: &str) -> Stored<bool>;
+    }
+}
+
+mock! {
+    pub(super) PresenceStore {}
+
+    #[async_trait]
+    impl PresenceStore for PresenceStore {
+        async fn connect(&self, user: UserId, connection: ConnectionId) -> Stored<bool>;
+        async fn disconnect(&self, user: UserId, connection: ConnectionId) -> Stored<bool>;
+        async fn online(&self, users: &[UserId]) -> Stored<Vec<UserId>>;
+    }
+}
+
+mock! {
+    pub(super) RateLimiter {}
+
+    #[async_trait]
+    impl RateLimiter for RateLimiter {
+        async fn take(&self, key: &str, limit: RateLimit) -> Stored<Admission>;
+    }
+}
+
+mock! {
+    pub(super) ReceiptStore {}
+
+    #[async_trait]
+    impl ReceiptStore for ReceiptStore {
+        async fn give(&self, receipt: NewReceipt, event_id: EventId) -> Stored<bool>;
+        async fn marks(&self, chats: &[ChatId]) -> Stored<BTreeMap<ChatId, BTreeMap<UserId, Marks>>>;
+        async fn times(&self, chat: ChatId, seq: Seq) -> Stored<Vec<ReceiptTimes>>;
+    }
+}
+
+mock! {
+    pub(super) SessionStore {}
+
+    #[async_trait]
+    impl SessionStore for SessionStore {
+        async fn create(&self, new: NewSession) -> Stored<()>;
+        async fn get(&self, device: DeviceId) -> Stored<Option<Arc<Session>>>;
+        async fn by_refresh(&self, token: &TokenHash) -> Stored<Option<Session>>;
+        async fn rotate(&self, rotation: NewRotation) -> Stored<Rotation>;
+        async fn revoke(&self, user: UserId, devices: &[DeviceId], event_id: EventId, at: Timestamp) -> Stored<Vec<DeviceId>>;
+        async fn list(&self, user: UserId) -> Stored<Vec<Session>>;
+        async fn touch(&self, device: DeviceId, at: Timestamp) -> Stored<()>;
+    }
+}
+
+mock! {
+    pub(super) SmsSender {}
+
+    #[async_trait]
+    impl SmsSender for SmsSender {
+        async fn send(&self, to: &Phone, text: &str) -> Stored<()>;
+    }
+}
+
+mock! {
+    pub(super) TypingStore {}
+
+    #[async_trait]
+    impl TypingStore for TypingStore {
+        async fn start(&self, chat: ChatId, user: UserId, until: Timestamp) -> Stored<bool>;
+        async fn stop(&self, chat: ChatId, user: UserId) -> Stored<bool>;
+        async fn take_expired(&self, now: Timestamp) -> Stored<Vec<(ChatId, UserId)>>;
+    }
+}
+
+mock! {
+    pub(super) UserStore {}
+
+    #[async_trait]
+    impl UserStore for UserStore {
+        async fn register(&self, new: NewUser) -> Stored<(User, bool)>;
+        async fn get(&self, ids: &[UserId]) -> Stored<Vec<User>>;
+        async fn by_phones(&self, phones: &[Phone]) -> Stored<Vec<User>>;
+        async fn update(&self, id: UserId, update: ProfileUpdate, at: Timestamp) -> Stored<Option<User>>;
+        async fn set_last_seen(&self, seen: &[(UserId, Timestamp)]) -> Stored<()>;
+        async fn erase(&self, id: UserId, event_id: EventId, at: Timestamp) -> Stored<Vec<DeviceId>>;
+        async fn privacy(&self, ids: &[UserId]) -> Stored<BTreeMap<UserId, PrivacySettings>>;
+        async fn set_privacy(&self, id: UserId, settings: PrivacySettings, at: Timestamp) -> Stored<()>;
+    }
+}
+
+mock! {
+    pub(super) EventBus {}
+
+    #[async_trait]
+    impl EventBus for EventBus {
+        async fn publish(&self, events: &[Arc<Event>]) -> Stored<()>;
+        async fn subscribe(&self, consumer: &'static str, handler: Arc<dyn EventHandler>) -> Stored<Box<dyn Subscription>>;
+    }
+}

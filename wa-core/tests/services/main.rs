@@ -1,0 +1,10 @@
+//! The use cases over a real store, SQLite in memory: what a user of the api sees when calls follow each other, and when
+//! they meet.
+
+mod chats;
+mod conversation;
+mod events;
+mod login;
+mod people;
+mod sync;
+mod world;

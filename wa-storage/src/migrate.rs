@@ -1,0 +1,88 @@
+//! The schema's migrations, embedded in the program: up makes every table, down drops every table, both can be repeated.
+
+use std::borrow::Cow;
+
+use sqlx::SqlSafeStr as _;
+use sqlx::SqliteConnection;
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+
+use crate::open::OpenError;
+use crate::{Location, sql};
+
+macro_rules! embedded {
+    ($folder:literal: $($version:literal $name:literal,)*) => {
+        &[$((
+            $version,
+            $name,
+            include_str!(concat!("../migrations/", $folder, "/", $name, ".up.sql")),
+            include_str!(concat!("../migrations/", $folder, "/", $name, ".down.sql")),
+        ),)*]
+    };
+}
+
+/// Version, file name, up and down.
+type Embedded = (i64, &'static str, &'static str, &'static str);
+
+const SQLITE: &[Embedded] = embedded! { "sqlite":
+    1 "0001_users",
+    2 "0002_contacts",
+    3 "0003_chats",
+    4 "0004_chat_participants",
+    5 "0005_groups",
+    6 "0006_device_tokens",
+    7 "0007_refresh_tokens",
+    8 "0008_privacy_settings",
+    9 "0009_sessions",
+    10 "0010_messages",
+    11 "0011_hidden_messages",
+    12 "0012_receipt_marks",
+    13 "0013_receipt_history",
+    14 "0014_outbox",
+    15 "0015_health_probe",
+};
+
+/// Makes or completes every table of the database at this URL. Opening a store does the same.
+///
+/// # Errors
+/// If the URL is not supported, the database cannot be used, or its schema is newer than this release.
+pub async fn up(url: &str) -> Result<(), OpenError> {
+    match Location::database(url)? {
+        Location::File(path) => {
+            let db = sql::Db::open_file(&path, 1).await?;
+            db.close().await;
+            Ok(())
+        }
+        Location::Memory => Ok(()),
+    }
+}
+
+/// Drops every table of the database at this URL, and with them everything stored.
+///
+/// # Errors
+/// As [`up`].
+pub async fn down(url: &str) -> Result<(), OpenError> {
+    match Location::database(url)? {
+        Location::File(path) => sql::tear_down_file(&path).await,
+        Location::Memory => Ok(()),
+    }
+}
+
+pub(crate) async fn run_up(connection: &mut SqliteConnection) -> Result<(), MigrateError> {
+    migrator(SQLITE).run(connection).await
+}
+
+pub(crate) async fn run_down(connection: &mut SqliteConnection) -> Result<(), MigrateError> {
+    migrator(SQLITE).undo(connection, 0).await
+}
+
+fn migrator(embedded: &'static [Embedded]) -> Migrator {
+    let migration = |version, name: &'static str, kind, sql: &'static str| Migration::new(version, Cow::Borrowed(name), kind, sql.into_sql_str(), false);
+    Migrator::with_migrations(
+        embedded
+            .iter()
+            .flat_map(|&(version, name, up, down)| {
+                [migration(version, name, MigrationType::ReversibleUp, up), migration(version, name, MigrationType::ReversibleDown, down)]
+            })
+            .collect(),
+    )
+}

@@ -1,0 +1,90 @@
+//! Why storage cannot be opened, told to the person who runs it: what happened, where, and the fix.
+
+use std::path::{Path, PathBuf};
+
+use wa_core::error::{StoreError, StoreErrorKind};
+
+/// Storage could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The URL names a backend that this build does not have, or is none.
+    #[error("storage.{key} = \"{found}\" is not supported: this build knows {supported}")]
+    Unsupported {
+        /// The configuration key.
+        key: &'static str,
+        /// The scheme that was found.
+        found: String,
+        /// What can be written instead.
+        supported: &'static str,
+    },
+    /// The folder of the database cannot be made.
+    #[error("cannot make the folder {}: {source}; make its parent writable for this user, or name another path", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file cannot be used.
+    #[error("cannot use {}: {reason}", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// The file is damaged or no database.
+    #[error("{} is damaged or no SQLite database ({reason}); restore it from a backup, or move it away to start afresh", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        reason: String,
+    },
+    /// The schema was made by a newer release.
+    #[error("{database} has schema version {version}, which this release does not know; run the newer release that made it")]
+    NewerSchema {
+        /// Which database.
+        database: String,
+        /// The migration this release does not have.
+        version: i64,
+    },
+    /// The schema is not what this release's migrations make.
+    #[error("cannot bring the schema of {database} up to date: {reason}")]
+    Schema {
+        /// Which database.
+        database: String,
+        /// Why.
+        reason: String,
+    },
+    /// Another process has the database open.
+    #[error("{} is in use by another process; stop it, or name another path", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The database library does not do.
+    #[error("{0}")]
+    Library(String),
+}
+
+impl OpenError {
+    pub(crate) fn of_file(path: &Path, error: &StoreError) -> Self {
+        let path = path.to_owned();
+        match error.kind {
+            StoreErrorKind::Corrupt => Self::Corrupt { path, reason: error.source.to_string() },
+            StoreErrorKind::Unavailable | StoreErrorKind::Other => {
+                Self::Unusable { path, reason: format!("{}; it must be a file this user can write, on a disk with space left", error.source) }
+            }
+        }
+    }
+
+    pub(crate) fn of_migration(database: &str, error: sqlx::migrate::MigrateError) -> Self {
+        let database = database.to_owned();
+        match error {
+            sqlx::migrate::MigrateError::VersionMissing(version) => Self::NewerSchema { database, version },
+            other => Self::Schema { database, reason: other.to_string() },
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! The only file that tells SQLite from PostgreSQL: opening, settings, errors, placeholders, column types. Everything
+//! above speaks [`Statement`] and [`Row`].
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Row as _, SqliteConnection, SqlitePool};
+use uuid::Uuid;
+use wa_core::error::{StoreError, StoreErrorKind};
+use wa_core::ports::Stored;
+
+use super::statement::{Statement, Text, Value};
+use crate::migrate;
+use crate::open::OpenError;
+
+/// The version whose fixes the store relies on (WAL reset race, see the release notes of SQLite 3.51.3).
+const SQLITE_AT_LEAST: (u32, u32, u32) = (3, 51, 3);
+
+/// How long a connection waits for a lock, and a reader for a connection. Every answer comes within 5 s.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+
+/// Files up to this size are checked whole when they are opened; larger ones only as far as they are read.
+const CHECKED_WHOLE: u64 = 64 << 20;
+
+/// Which database speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// SQLite.
+    Sqlite,
+}
+
+impl Dialect {
+    /// Its name in errors and health reports.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+        }
+    }
+
+    /// Appends the placeholder of the value with this number. Values stand in the order of their numbers.
+    pub(super) fn placeholder(self, _number: usize, text: &mut String) {
+        match self {
+            // SQLite looks named placeholders up one by one, which is quadratic in long lists; anonymous ones are free.
+            Self::Sqlite => text.push('?'),
+        }
+    }
+
+    /// Opens a transaction that is going to write.
+    pub(super) const fn begin(self) -> &'static str {
+        match self {
+            // Without IMMEDIATE the first write may fail because a snapshot was taken before.
+            Self::Sqlite => "BEGIN IMMEDIATE",
+        }
+    }
+
+    fn error(self, error: sqlx::Error) -> StoreError {
+        let kind = match &error {
+            sqlx::Error::Database(database) => match self {
+                Self::Sqlite => match database.code().and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff) {
+                    // BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL (https://sqlite.org/rescode.html)
+                    Some(5..=10 | 13..=15) => StoreErrorKind::Unavailable,
+                    // CORRUPT, NOTADB
+                    Some(11 | 26) => StoreErrorKind::Corrupt,
+                    _ => StoreErrorKind::Other,
+                },
+            },
+            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => StoreErrorKind::Unavailable,
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => StoreErrorKind::Corrupt,
+            _ => StoreErrorKind::Other,
+        };
+        StoreError { kind, backend: self.name(), source: Box::new(error) }
+    }
+}
+
+/// A database: how to write to it, and a pool of connections that read.
+#[derive(Debug)]
+pub(crate) struct Db {
+    options: SqliteConnectOptions,
+    readers: SqlitePool,
+    /// Keeps a second process off the file: caches and the order of the outbox rest on being alone.
+    _lock: Option<File>,
+    /// Keeps a database in memory alive while no other connection is open.
+    _anchor: Option<tokio::sync::Mutex<SqliteConnection>>,
+}
+
+/// How busy the readers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolUse {
+    /// Connections that are open.
+    pub open: u32,
+    /// Those of them that wait for work.
+    pub idle: u32,
+}
+
+impl Db {
+    /// Opens the file, makes it if there is none, and brings its schema up to date.
+    pub(crate) async fn open_file(path: &Path, readers: u32) -> Result<Self, OpenError> {
+        make_folder(path)?;
+        let lock = lock(path).await?;
+        let fresh = std::fs::metadata(path).map_or(true, |file| file.len() == 0);
+        let options = settings(SqliteConnectOptions::new().filename(path)).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
+        let describe = |error| OpenError::of_file(path, &error);
+        let mut first = connect(&options).await.map_err(describe)?;
+        check_version(&mut first).await?;
+        if !fresh {
+            check_content(&mut first, path).await.map_err(describe)?;
+        }
+        migrate::run_up(&mut first).await.map_err(|error| OpenError::of_migration(&path.display().to_string(), error))?;
+        first.close().await.map_err(|error| describe(Dialect::Sqlite.error(error)))?;
+        let readers = pool(options.clone().create_if_missing(false).pragma("query_only", "ON"), readers);
+        Ok(Self { options: options.create_if_missing(false), readers, _lock: Some(lock), _anchor: None })
+    }
+
+    /// A database of this process alone, gone when it is closed.
+    pub(crate) async fn open_memory(readers: u32) -> Result<Self, OpenError> {
+        // The `memdb` VFS shares a database among connections with ordinary locks; `:memory:` with a shared cache would
+        // fail readers at once where a writer is busy. Names that start with a slash are shared (https://sqlite.org/inmemorydb.html).
+        let options = settings(SqliteConnectOptions::new().filename(format!("/wa-{}", Uuid::now_v7())).vfs("memdb")).create_if_missing(true);
+        let describe = |error| OpenError::of_file(Path::new(":memory:"), &error);
+        let mut anchor = connect(&options).await.map_err(describe)?;
+        check_version(&mut anchor).await?;
+        migrate::run_up(&mut anchor).await.map_err(|error| OpenError::of_migration(":memory:", error))?;
+        let readers = pool(options.clone(), readers);
+        Ok(Self { options, readers, _lock: None, _anchor: Some(tokio::sync::Mutex::new(anchor)) })
+    }
+
+    pub(crate) const fn dialect(&self) -> Dialect {
+        Dialect::Sqlite
+    }
+
+    /// Starts a statement that is built of parts.
+    pub(crate) fn build(&self, text: &str) -> Statement {
+        Statement::build(self.dialect(), text)
+    }
+
+    /// Runs a query on one of the readers. It sees everything committed before the call.
+    pub(crate) async fn read(&self, statement: Statement) -> Stored<Vec<Row>> {
+        let (text, arguments) = prepare(statement);
+        let rows = sqlx::query_with(AssertSqlSafe(text), arguments).fetch_all(&self.readers).await.map_err(|error| self.dialect().error(error))?;
+        Ok(rows.into_iter().map(Row::Sqlite).collect())
+    }
+
+    /// Opens a connection that writes.
+    pub(crate) async fn writer(&self) -> Stored<Connection> {
+        let inner = connect(&self.options).await?;
+        Ok(Connection { inner, dialect: self.dialect(), broken: false })
+    }
+
+    pub(crate) fn pool_use(&self) -> PoolUse {
+        PoolUse { open: self.readers.size(), idle: u32::try_from(self.readers.num_idle()).unwrap_or(u32::MAX) }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.readers.is_closed()
+    }
+
+    /// Closes the readers; afterwards every read is refused as unavailable.
+    pub(crate) async fn close(&self) {
+        self.readers.close().await;
+    }
+}
+
+/// The connection that writes.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    inner: SqliteConnection,
+    dialect: Dialect,
+    broken: bool,
+}
+
+impl Connection {
+    pub(crate) const fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// Whether the database failed under it, as opposed to refusing a statement. Its transaction may be gone, so
+    /// nothing more can be said of it: the connection must not be used again.
+    pub(crate) const fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Runs a statement and returns its rows.
+    pub(crate) async fn fetch(&mut self, statement: Statement) -> Stored<Vec<Row>> {
+        let (text, arguments) = prepare(statement);
+        let result = sqlx::query_with(AssertSqlSafe(text), arguments).fetch_all(&mut self.inner).await;
+        Ok(self.judge(result)?.into_iter().map(Row::Sqlite).collect())
+    }
+
+    /// Runs a statement and returns how many rows it changed.
+    pub(crate) async fn execute(&mut self, statement: Statement) -> Stored<u64> {
+        let (text, arguments) = prepare(statement);
+        let result = sqlx::query_with(AssertSqlSafe(text), arguments).execute(&mut self.inner).await;
+        Ok(self.judge(result)?.rows_affected())
+    }
+
+    /// Writes what the log holds into the database file, and closes.
+    pub(crate) async fn close(mut self) -> Stored<()> {
+        if !self.broken {
+            sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut self.inner).await.map_err(|error| self.dialect.error(error))?;
+        }
+        self.inner.close().await.map_err(|error| self.dialect.error(error))
+    }
+
+    /// Lets go of a broken connection, and with it of whatever its transaction held.
+    pub(crate) async fn abandon(self) {
+        if let Ok(Err(error)) = tokio::time::timeout(LOCK_WAIT, self.inner.close_hard()).await {
+            tracing::debug!(%error, "a broken connection was not closed cleanly");
+        }
+    }
+
+    fn judge<T>(&mut self, result: Result<T, sqlx::Error>) -> Stored<T> {
+        result.map_err(|error| {
+            let error = self.dialect.error(error);
+            self.broken |= error.kind != StoreErrorKind::Other;
+            error
+        })
+    }
+}
+
+/// A row of an answer; columns by their place, from 0.
+#[derive(Debug)]
+pub(crate) enum Row {
+    Sqlite(SqliteRow),
+}
+
+macro_rules! column {
+    ($row:expr, $column:expr, $type:ty) => {
+        match $row {
+            Row::Sqlite(row) => row.try_get::<$type, _>($column).map_err(|error| Dialect::Sqlite.error(error)),
+        }
+    };
+}
+
+impl Row {
+    pub(crate) fn int(&self, column: usize) -> Stored<i64> {
+        column!(self, column, i64)
+    }
+
+    pub(crate) fn maybe_int(&self, column: usize) -> Stored<Option<i64>> {
+        column!(self, column, Option<i64>)
+    }
+
+    pub(crate) fn flag(&self, column: usize) -> Stored<bool> {
+        column!(self, column, bool)
+    }
+
+    pub(crate) fn text(&self, column: usize) -> Stored<String> {
+        column!(self, column, String)
+    }
+
+    pub(crate) fn maybe_text(&self, column: usize) -> Stored<Option<String>> {
+        column!(self, column, Option<String>)
+    }
+
+    pub(crate) fn bytes(&self, column: usize) -> Stored<Vec<u8>> {
+        column!(self, column, Vec<u8>)
+    }
+
+    pub(crate) fn uuid(&self, column: usize) -> Stored<Uuid> {
+        column!(self, column, Uuid)
+    }
+
+    pub(crate) fn maybe_uuid(&self, column: usize) -> Stored<Option<Uuid>> {
+        column!(self, column, Option<Uuid>)
+    }
+
+    /// What is stored there is not what this program writes.
+    pub(crate) fn corrupt(&self, what: &'static str) -> StoreError {
+        match self {
+            Self::Sqlite(_) => StoreError::corrupt(Dialect::Sqlite.name(), what),
+        }
+    }
+}
+
+fn prepare(statement: Statement) -> (std::borrow::Cow<'static, str>, SqliteArguments) {
+    let mut arguments = SqliteArguments::default();
+    arguments.reserve(statement.values.len(), 0);
+    for value in statement.values {
+        let bound = match value {
+            Value::Int(number) => arguments.add(number),
+            Value::Flag(flag) => arguments.add(flag),
+            Value::Text(text) => arguments.add(text),
+            Value::Id(id) => arguments.add(id),
+            Value::Bytes(bytes) => arguments.add(bytes),
+        };
+        debug_assert!(bound.is_ok(), "plain values always encode");
+    }
+    let text = match statement.text {
+        Text::Fixed(text) => text.into(),
+        Text::Built(_, text) => text.into(),
+    };
+    (text, arguments)
+}
+
+fn settings(options: SqliteConnectOptions) -> SqliteConnectOptions {
+    options
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(LOCK_WAIT)
+        .statement_cache_capacity(512)
+        .row_buffer_size(512)
+        // A stray write through a mapping, or an I/O error turned into a signal, is not worth the speed.
+        .pragma("mmap_size", "0")
+        .pragma("cell_size_check", "ON")
+        .pragma("trusted_schema", "OFF")
+        // 32 MiB of pages. A longer log between checkpoints writes pages that change often fewer times.
+        .pragma("cache_size", "-32768")
+        .pragma("wal_autocheckpoint", "4000")
+        .pragma("journal_size_limit", "67108864")
+        .disable_statement_logging()
+}
+
+fn pool(options: SqliteConnectOptions, readers: u32) -> SqlitePool {
+    SqlitePoolOptions::new()
+        .max_connections(readers.max(1))
+        .acquire_timeout(LOCK_WAIT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .connect_lazy_with(options)
+}
+
+async fn connect(options: &SqliteConnectOptions) -> Stored<SqliteConnection> {
+    options.connect().await.map_err(|error| Dialect::Sqlite.error(error))
+}
+
+/// Reverts every migration of a database, which drops every table.
+pub(crate) async fn tear_down_file(path: &Path) -> Result<(), OpenError> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let _lock = lock(path).await?;
+    let mut connection = connect(&settings(SqliteConnectOptions::new().filename(path))).await.map_err(|error| OpenError::of_file(path, &error))?;
+    migrate::run_down(&mut connection).await.map_err(|error| OpenError::of_migration(&path.display().to_string(), error))?;
+    connection.close().await.map_err(|error| OpenError::of_file(path, &Dialect::Sqlite.error(error)))
+}
+
+async fn check_version(connection: &mut SqliteConnection) -> Result<(), OpenError> {
+    let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(connection).await.map_err(|error| OpenError::Library(error.to_string()))?;
+    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+    let found = (parts.next().unwrap_or(0), parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    if found < SQLITE_AT_LEAST {
+        return Err(OpenError::Library(format!("SQLite {version} is linked, 3.51.3 or newer is needed: build with sqlx' bundled SQLite")));
+    }
+    Ok(())
+}
+
+/// Reads the whole of a small file, so that damage shows before anything is served from it.
+async fn check_content(connection: &mut SqliteConnection, path: &Path) -> Stored<()> {
+    let sql = if std::fs::metadata(path).is_ok_and(|file| file.len() <= CHECKED_WHOLE) { "PRAGMA quick_check(1)" } else { "SELECT name FROM sqlite_master" };
+    let answer: Option<String> = sqlx::query_scalar(sql).fetch_optional(connection).await.map_err(|error| Dialect::Sqlite.error(error))?;
+    match answer {
+        Some(found) if sql.starts_with("PRAGMA") && found != "ok" => Err(StoreError::corrupt(Dialect::Sqlite.name(), found)),
+        _ => Ok(()),
+    }
+}
+
+fn make_folder(path: &Path) -> Result<(), OpenError> {
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => std::fs::create_dir_all(folder).map_err(|source| OpenError::Folder { path: folder.to_owned(), source }),
+        None => Ok(()),
+    }
+}
+
+/// Takes the lock file beside the database. It is the operating system's, so it ends with the process.
+async fn lock(path: &Path) -> Result<File, OpenError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let name = PathBuf::from(name);
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&name).map_err(|source| match source.kind() {
+        ErrorKind::IsADirectory => OpenError::Unusable { path: name.clone(), reason: "it is a folder".to_owned() },
+        _ => OpenError::Unusable { path: name.clone(), reason: format!("{source}: make its folder writable for this user") },
+    })?;
+    // A predecessor that is just ending gets a moment to let go.
+    for attempt in 0.. {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if attempt < 20 => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(TryLockError::WouldBlock) => break,
+            Err(TryLockError::Error(source)) => return Err(OpenError::Unusable { path: name, reason: source.to_string() }),
+        }
+    }
+    Err(OpenError::InUse { path: path.to_owned() })
+}

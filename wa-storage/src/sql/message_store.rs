@@ -1,0 +1,304 @@
+//! The log of every chat in SQL. Writing goes through `append.rs`; here are the ways to read it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use moka::sync::Cache;
+use wa_core::error::StoreError;
+use wa_core::event::{Event, Fact, MessageDeleted};
+use wa_core::id::{ChatId, ConnectionId, EventId, MessageId, UserId};
+use wa_core::message::{Message, MessageView, Rev, Seq};
+use wa_core::ports::{Appended, Changed, Hidden, MessageStore, NewMessage, Page, Stored, Summary, Undelivered, Viewer};
+use wa_core::receipt::{Located, Status};
+use wa_core::time::Timestamp;
+
+use super::append::{Append, Placed};
+use super::db::{Db, Row};
+use super::message_row::{self, COLUMNS_OF_M};
+use super::receive::read_marks;
+use super::statement::{Statement, pieces};
+use super::writer::Writer;
+
+/// Messages whose place is kept at hand, so that a receipt for a fresh message needs no lookup.
+const PLACES: u64 = 100_000;
+
+/// Messages in SQL.
+#[derive(Debug)]
+pub(crate) struct SqlMessageStore {
+    db: Arc<Db>,
+    writer: Arc<Writer>,
+    places: Cache<MessageId, Located>,
+}
+
+/// Whether anything of a list goes on past its limit, and what to keep of it.
+fn within<T>(mut items: Vec<T>, limit: usize) -> (Vec<T>, bool) {
+    let more = items.len() > limit;
+    items.truncate(limit);
+    (items, more)
+}
+
+fn bound(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// The condition under which the viewer sees the message `m`.
+fn visible(statement: Statement, viewer: &Viewer) -> Statement {
+    statement
+        .text("m.chat_id = ")
+        .value(viewer.chat_id)
+        .text(" AND m.seq > ")
+        .value(viewer.above)
+        .text(" AND (m.withheld_from IS NULL OR m.withheld_from <> ")
+        .value(viewer.user_id)
+        .text(") AND (m.expires_at IS NULL OR m.expires_at > ")
+        .value(viewer.now)
+        .text(") AND NOT EXISTS (SELECT 1 FROM hidden_messages h WHERE h.chat_id = m.chat_id AND h.seq = m.seq AND h.user_id = ")
+        .value(viewer.user_id)
+        .text(")")
+}
+
+impl SqlMessageStore {
+    pub(crate) fn new(db: Arc<Db>, writer: Arc<Writer>) -> Self {
+        Self { db, writer, places: Cache::new(PLACES) }
+    }
+
+    fn select_visible(&self, viewer: &Viewer) -> Statement {
+        visible(self.db.build("SELECT ").text(COLUMNS_OF_M).text(" FROM messages m WHERE "), viewer)
+    }
+
+    async fn messages(&self, query: Statement) -> Stored<Vec<Message>> {
+        self.db.read(query).await?.iter().map(|row| message_row::read(row, 0)).collect()
+    }
+
+    /// One chat's part of what waits, oldest first, and whether it goes on past the limit.
+    async fn undelivered_in(&self, viewer: &Viewer, marks: &wa_core::receipt::Marks, limit: usize) -> Stored<(Vec<Message>, bool)> {
+        let mut found = Vec::new();
+        let mut from = viewer.above.max(marks.delivered_up_to);
+        loop {
+            let page = limit.saturating_sub(found.len()) + 1;
+            let query = self
+                .select_visible(&Viewer { above: from, ..*viewer })
+                .text(" AND m.sender_id <> ")
+                .value(viewer.user_id)
+                .text(" ORDER BY m.seq LIMIT ")
+                .value(bound(page));
+            let messages = self.messages(query).await?;
+            let exhausted = messages.len() < page;
+            from = messages.last().map_or(from, |message| message.seq);
+            // What was delivered past the first gap does not wait.
+            found.extend(messages.into_iter().filter(|message| marks.status_of(message.seq) == Status::Sent));
+            if exhausted || found.len() > limit {
+                return Ok(within(found, limit));
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl MessageStore for SqlMessageStore {
+    async fn append(&self, message: NewMessage) -> Stored<Appended> {
+        let mut stored = Message {
+            id: message.id,
+            chat_id: message.chat_id,
+            sender_id: message.sender_id,
+            client_msg_id: message.client_msg_id,
+            seq: Seq::ZERO,
+            rev: Rev::ZERO,
+            kind: message.content.kind(),
+            content: Some(message.content),
+            reply_to: message.reply_to.as_ref().map(|preview| preview.message_id),
+            forwarded_from: message.forwarded_from,
+            withheld_from: message.withheld_from,
+            edited_at: None,
+            expires_at: message.expires_at,
+            created_at: message.created_at,
+            updated_at: message.created_at,
+        };
+        let append = Append {
+            view: MessageView::of(&stored, Status::Sent, message.reply_to),
+            event_id: message.event_id,
+            chat_kind: message.chat_kind,
+            membership_version: message.membership_version,
+            sender_name: message.sender_name,
+            fingerprint: message.fingerprint,
+            withheld_from: message.withheld_from,
+            origin: message.origin,
+        };
+        Ok(match self.writer.append(append).await? {
+            Placed::At(seq, rev) => {
+                (stored.seq, stored.rev) = (seq, rev);
+                let place = Located { message_id: stored.id, chat_id: stored.chat_id, seq, sender_id: stored.sender_id, withheld_from: stored.withheld_from };
+                self.places.insert(stored.id, place);
+                Appended::Stored(stored)
+            }
+            Placed::Duplicate(message) => Appended::Duplicate(*message),
+            Placed::KeyConflict => Appended::KeyConflict,
+            Placed::MembershipChanged => Appended::MembershipChanged,
+        })
+    }
+
+    async fn locate(&self, ids: &[MessageId]) -> Stored<Vec<Located>> {
+        let mut found: HashMap<MessageId, Located> = ids.iter().filter_map(|id| Some((*id, self.places.get(id)?))).collect();
+        let missing: Vec<MessageId> = ids.iter().filter(|id| !found.contains_key(id)).copied().collect();
+        for piece in missing.chunks(256) {
+            let query =
+                self.db.build("SELECT message_id, chat_id, seq, sender_id, withheld_from FROM messages WHERE message_id IN (").list(piece.iter().copied());
+            for row in self.db.read(query.text(")")).await? {
+                let located =
+                    Located { message_id: row.id(0)?, chat_id: row.id(1)?, seq: Seq::new(row.int(2)?), sender_id: row.id(3)?, withheld_from: row.maybe_id(4)? };
+                self.places.insert(located.message_id, located);
+                found.insert(located.message_id, located);
+            }
+        }
+        Ok(ids.iter().filter_map(|id| found.get(id).copied()).collect())
+    }
+
+    async fn get(&self, viewer: &Viewer, ids: &[MessageId]) -> Stored<Vec<Message>> {
+        let mut found = Vec::with_capacity(ids.len());
+        for piece in ids.chunks(256) {
+            let query = self.select_visible(viewer).text(" AND m.message_id IN (").list(piece.iter().copied()).text(")");
+            found.extend(self.messages(query).await?);
+        }
+        Ok(found)
+    }
+
+    async fn page(&self, viewer: &Viewer, page: Page, limit: usize) -> Stored<Vec<Message>> {
+        let query = self.select_visible(viewer);
+        let query = match page {
+            Page::Newest => query.text(" ORDER BY m.seq DESC"),
+            Page::Before(seq) => query.text(" AND m.seq < ").value(seq).text(" ORDER BY m.seq DESC"),
+            Page::After(seq) => query.text(" AND m.seq > ").value(seq).text(" ORDER BY m.seq"),
+        };
+        self.messages(query.text(" LIMIT ").value(bound(limit))).await
+    }
+
+    async fn changed(&self, viewer: &Viewer, since: Rev, limit: usize) -> Stored<Changed> {
+        // The chat's revision is read first: what changes in between lies above it and is left for the next call.
+        let rows = self.db.read(Statement::fixed("SELECT rev FROM chats WHERE id = $1").bind(viewer.chat_id)).await?;
+        let Some(row) = rows.first() else {
+            return Ok(Changed { complete_to: since, ..Changed::default() });
+        };
+        let rev = Rev::new(row.int(0)?);
+        if rev <= since || limit == 0 {
+            return Ok(Changed { complete_to: since.min(rev), limited: rev > since, ..Changed::default() });
+        }
+        let query = self.select_visible(viewer).text(" AND m.rev > ").value(since).text(" AND m.rev <= ").value(rev);
+        let query = query.text(" ORDER BY m.rev LIMIT ").value(bound(limit).saturating_add(1));
+        let (mut messages, mut limited) = within(self.messages(query).await?, limit);
+        let mut complete_to = if limited { messages.last().map_or(since, |message| message.rev) } else { rev };
+        let query = Statement::fixed(
+            "SELECT rev, message_id FROM hidden_messages WHERE chat_id = $1 AND user_id = $2 AND rev > $3 AND rev <= $4 ORDER BY rev LIMIT $5",
+        );
+        let rows = self.db.read(query.bind(viewer.chat_id).bind(viewer.user_id).bind(since).bind(complete_to).bind(bound(limit).saturating_add(1))).await?;
+        let hidden: Vec<(Rev, MessageId)> = rows.iter().map(|row| Ok((Rev::new(row.int(0)?), row.id(1)?))).collect::<Stored<_>>()?;
+        let (hidden, more_hidden) = within(hidden, limit);
+        if more_hidden {
+            limited = true;
+            complete_to = hidden.last().map_or(since, |(rev, _)| *rev);
+            messages.retain(|message| message.rev <= complete_to);
+        }
+        Ok(Changed { messages, hidden: hidden.into_iter().map(|(_, id)| id).collect(), complete_to, limited })
+    }
+
+    async fn undelivered(&self, user: UserId, now: Timestamp, limit: usize) -> Stored<Undelivered> {
+        let chats = self
+            .db
+            .read(
+                Statement::fixed(
+                    "SELECT p.chat_id, p.joined_seq, COALESCE(r.delivered_up_to, 0), COALESCE(r.delivered_beyond, ''), COALESCE(r.read_up_to, 0)
+                     FROM chat_participants p JOIN chats c ON c.id = p.chat_id
+                     LEFT JOIN receipt_marks r ON r.chat_id = p.chat_id AND r.user_id = p.user_id
+                     WHERE p.user_id = $1 AND p.left_seq IS NULL AND c.last_seq > p.joined_seq AND c.last_seq > COALESCE(r.delivered_up_to, 0)
+                     AND EXISTS (SELECT 1 FROM messages m WHERE m.chat_id = p.chat_id AND m.seq > p.joined_seq AND m.seq > COALESCE(r.delivered_up_to, 0)
+                         AND m.sender_id <> $1 AND (m.withheld_from IS NULL OR m.withheld_from <> $1) AND (m.expires_at IS NULL OR m.expires_at > $2))
+                     ORDER BY c.last_activity_at DESC, c.id DESC",
+                )
+                .bind(user)
+                .bind(now),
+            )
+            .await?;
+        let mut undelivered = Undelivered::default();
+        for row in chats {
+            let chat_id: ChatId = row.id(0)?;
+            let viewer = Viewer { chat_id, user_id: user, above: Seq::new(row.int(1)?), now };
+            let room = limit - undelivered.messages.len();
+            let (messages, more) = self.undelivered_in(&viewer, &read_marks(&row, 2)?, room).await?;
+            undelivered.messages.extend(messages);
+            if more {
+                undelivered.more_in.push(chat_id);
+            }
+        }
+        Ok(undelivered)
+    }
+
+    async fn summaries(&self, viewers: &[Viewer]) -> Stored<Vec<Summary>> {
+        let mut summaries = Vec::with_capacity(viewers.len());
+        for piece in pieces(viewers) {
+            let query = self
+                .db
+                .build(
+                    "SELECT v.column1, (SELECT COUNT(*) FROM messages m WHERE m.chat_id = v.column1 AND m.seq > v.column3
+                     AND m.seq > COALESCE((SELECT r.read_up_to FROM receipt_marks r WHERE r.chat_id = v.column1 AND r.user_id = v.column2), 0)
+                     AND m.sender_id <> v.column2 AND m.payload IS NOT NULL AND m.type <> 'system'
+                     AND (m.withheld_from IS NULL OR m.withheld_from <> v.column2) AND (m.expires_at IS NULL OR m.expires_at > v.column4)
+                     AND NOT EXISTS (SELECT 1 FROM hidden_messages h WHERE h.chat_id = m.chat_id AND h.seq = m.seq AND h.user_id = v.column2)), ",
+                )
+                .text(COLUMNS_OF_M)
+                .text(" FROM (VALUES ")
+                .rows(piece.iter().map(|viewer| [viewer.chat_id.into(), viewer.user_id.into(), viewer.above.into(), viewer.now.into()]))
+                .text(
+                    ") AS v LEFT JOIN messages m ON m.chat_id = v.column1 AND m.seq = (SELECT n.seq FROM messages n WHERE n.chat_id = v.column1
+                     AND n.seq > v.column3 AND (n.withheld_from IS NULL OR n.withheld_from <> v.column2) AND (n.expires_at IS NULL OR n.expires_at > v.column4)
+                     AND NOT EXISTS (SELECT 1 FROM hidden_messages h WHERE h.chat_id = n.chat_id AND h.seq = n.seq AND h.user_id = v.column2)
+                     ORDER BY n.seq DESC LIMIT 1)",
+                );
+            for row in self.db.read(query).await? {
+                let last_message = if row.maybe_uuid(2)?.is_some() { Some(message_row::read(&row, 2)?) } else { None };
+                summaries.push(Summary { chat_id: row.id(0)?, last_message, unread: u64::try_from(row.int(1)?).unwrap_or(0) });
+            }
+        }
+        Ok(summaries)
+    }
+
+    async fn hide(&self, viewer: &Viewer, id: MessageId, event_id: EventId, origin: Option<ConnectionId>) -> Stored<Option<Hidden>> {
+        let viewer = *viewer;
+        self.writer
+            .run(move |tx| {
+                Box::pin(async move {
+                    // Only a message that can be seen is not hidden yet.
+                    let query = visible(tx.build("SELECT m.seq FROM messages m WHERE "), &viewer).text(" AND m.message_id = ").value(id);
+                    let Some(seq) = first(&tx.fetch(query).await?, |row| row.int(0))? else {
+                        return Ok(None);
+                    };
+                    let raise = Statement::fixed("UPDATE chats SET rev = rev + 1, updated_at = $2 WHERE id = $1 RETURNING rev");
+                    let rev = first(&tx.fetch(raise.bind(viewer.chat_id).bind(viewer.now)).await?, |row| row.int(0))?;
+                    let rev = rev.ok_or_else(|| StoreError::corrupt(tx.dialect().name(), "a message without a chat"))?;
+                    let hide =
+                        Statement::fixed("INSERT INTO hidden_messages (user_id, chat_id, seq, message_id, rev, hidden_at) VALUES ($1, $2, $3, $4, $5, $6)");
+                    tx.execute(hide.bind(viewer.user_id).bind(viewer.chat_id).bind(seq).bind(id).bind(rev).bind(viewer.now)).await?;
+                    let hidden = Hidden { seq: Seq::new(seq), rev: Rev::new(rev) };
+                    tx.announce(Event {
+                        id: event_id,
+                        at: viewer.now,
+                        fact: Fact::MessageDeleted(MessageDeleted {
+                            message_id: id,
+                            chat_id: viewer.chat_id,
+                            seq: hidden.seq,
+                            rev: hidden.rev,
+                            deleted_by: viewer.user_id,
+                            for_everyone: false,
+                            origin,
+                        }),
+                    });
+                    Ok(Some(hidden))
+                })
+            })
+            .await
+    }
+}
+
+/// What this reads from the first row, if there is one.
+pub(super) fn first<T>(rows: &[Row], read: impl FnOnce(&Row) -> Stored<T>) -> Stored<Option<T>> {
+    rows.first().map(read).transpose()
+}

@@ -1,0 +1,92 @@
+//! SQL stores from one source: every statement fits SQLite and PostgreSQL, and `db.rs` alone knows which it speaks to.
+
+mod append;
+mod cache;
+mod chat_store;
+mod contact_store;
+mod db;
+mod message_row;
+mod message_store;
+mod receipt_store;
+mod receive;
+mod relay;
+mod session_store;
+mod statement;
+mod user_store;
+mod writer;
+
+use std::sync::Arc;
+
+use wa_core::ports::{ChatStore, ContactStore, Env, MessageStore, ReceiptStore, SessionStore, Stored, UserStore};
+
+pub use db::PoolUse;
+pub(crate) use db::{Db, tear_down_file};
+pub use relay::Relay;
+use statement::Statement;
+use writer::Writer;
+
+/// Every port that SQL serves, over one database.
+pub(crate) struct SqlStores {
+    pub(crate) messages: Arc<dyn MessageStore>,
+    pub(crate) receipts: Arc<dyn ReceiptStore>,
+    pub(crate) chats: Arc<dyn ChatStore>,
+    pub(crate) users: Arc<dyn UserStore>,
+    pub(crate) contacts: Arc<dyn ContactStore>,
+    pub(crate) sessions: Arc<dyn SessionStore>,
+    pub(crate) relay: Arc<Relay>,
+    pub(crate) database: Database,
+}
+
+/// The database itself: its health, use and end.
+pub(crate) struct Database {
+    db: Arc<Db>,
+    writer: Arc<Writer>,
+    env: Arc<dyn Env>,
+}
+
+impl SqlStores {
+    pub(crate) fn new(db: Db, env: Arc<dyn Env>) -> Self {
+        let db = Arc::new(db);
+        let (handoff, relay_end) = relay::channel();
+        let writer = Arc::new(Writer::start(Arc::clone(&db), Arc::clone(&env), handoff));
+        let memberships = Arc::new(chat_store::memberships());
+        let kept_sessions = Arc::new(session_store::sessions());
+        let both = || (Arc::clone(&db), Arc::clone(&writer));
+        let (messages, receipts, chats, users, contacts, sessions) = (both(), both(), both(), both(), both(), both());
+        Self {
+            messages: Arc::new(message_store::SqlMessageStore::new(messages.0, messages.1)),
+            receipts: Arc::new(receipt_store::SqlReceiptStore::new(receipts.0, receipts.1)),
+            chats: Arc::new(chat_store::SqlChatStore::new(chats.0, chats.1, Arc::clone(&memberships), Arc::clone(&env))),
+            users: Arc::new(user_store::SqlUserStore::new(users.0, users.1, Arc::clone(&kept_sessions), Arc::clone(&memberships))),
+            contacts: Arc::new(contact_store::SqlContactStore::new(contacts.0, contacts.1, memberships, Arc::clone(&env))),
+            sessions: Arc::new(session_store::SqlSessionStore::new(sessions.0, sessions.1, kept_sessions, Arc::clone(&env))),
+            relay: Arc::new(Relay::new(Arc::clone(&db), Arc::clone(&writer), relay_end)),
+            database: Database { db, writer, env },
+        }
+    }
+}
+
+impl Database {
+    /// Which database it is.
+    pub(crate) fn name(&self) -> &'static str {
+        self.db.dialect().name()
+    }
+
+    /// Reads, and writes durably: a full or read-only disk shows here as well.
+    pub(crate) async fn probe(&self) -> Stored<()> {
+        self.db.read(Statement::fixed("SELECT checked_at FROM health_probe WHERE id = 1")).await?;
+        let at = self.env.now();
+        let write = "INSERT INTO health_probe (id, checked_at) VALUES (1, $1) ON CONFLICT (id) DO UPDATE SET checked_at = excluded.checked_at";
+        self.writer.run(move |tx| Box::pin(async move { tx.execute(Statement::fixed(write).bind(at)).await.map(|_| ()) })).await
+    }
+
+    pub(crate) fn pool_use(&self) -> PoolUse {
+        self.db.pool_use()
+    }
+
+    /// Commits what waits and closes every connection.
+    pub(crate) async fn close(&self) -> Stored<()> {
+        self.db.close().await;
+        self.writer.close().await
+    }
+}

@@ -1,0 +1,345 @@
+//! Many receipts as a constant number of statements: marks are read, raised in memory, and written back, with one row of
+//! history and one event per run of places that rose. No message is rewritten.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use wa_core::event::{Event, Fact, MessageStatus};
+use wa_core::id::{ChatId, EventId, MessageId, UserId};
+use wa_core::message::Seq;
+use wa_core::ports::Stored;
+use wa_core::receipt::{Located, Marks, NewReceipt, Receipted, SeqRange, Status};
+use wa_core::time::Timestamp;
+
+use super::append::following;
+use super::db::Row;
+use super::statement::{Statement, Value, pieces};
+use super::writer::Tx;
+
+/// A receipt, and the id of its first event.
+#[derive(Debug)]
+pub(super) struct Receive {
+    pub(super) receipt: NewReceipt,
+    pub(super) event_id: EventId,
+}
+
+/// Whose marks of which chat.
+type Key = (ChatId, UserId);
+
+/// A row of history to be written.
+struct Risen {
+    key: Key,
+    status: Status,
+    run: SeqRange,
+    at: Timestamp,
+}
+
+/// Takes them all; the answers, whether anything rose, are in their order.
+pub(super) async fn receive_all(tx: &mut Tx<'_>, receives: &[Receive]) -> Stored<Vec<bool>> {
+    if receives.is_empty() {
+        return Ok(Vec::new());
+    }
+    let keys: BTreeSet<Key> = receives.iter().map(|receive| (receive.receipt.chat_id, receive.receipt.user_id)).collect();
+    let mut marks = load_marks(tx, &keys.iter().copied().collect::<Vec<_>>()).await?;
+    let reads = load_read(tx, receives, &marks).await?;
+    let mut changed = BTreeSet::new();
+    let mut risen = Vec::new();
+    let mut rose = vec![false; receives.len()];
+    for index in order(receives) {
+        let receive = &receives[index];
+        let key = (receive.receipt.chat_id, receive.receipt.user_id);
+        let marks = marks.entry(key).or_default();
+        let mut announced = 0;
+        let runs = match &receive.receipt.what {
+            Receipted::Delivered(located) => deliver(marks, &receive.receipt, located),
+            Receipted::ReadUpTo(up_to) => read(marks, &receive.receipt, up_to, reads.get(&key).map_or(&[], Vec::as_slice)),
+        };
+        for run in runs {
+            changed.insert(key);
+            rose[index] = true;
+            risen.push(Risen { key, status: run.status, run: SeqRange { from: run.from, to: run.to }, at: receive.receipt.at });
+            for event in run.events {
+                tx.announce(Event { id: following(receive.event_id, announced), at: receive.receipt.at, fact: Fact::MessageStatus(event) });
+                announced += 1;
+            }
+        }
+    }
+    let changed: Vec<Key> = changed.into_iter().collect();
+    close_gaps(tx, &changed, &mut marks).await?;
+    save(tx, &changed, &marks, &risen).await?;
+    Ok(rose)
+}
+
+/// Deliveries first, then the furthest reads: of concurrent receipts any order is as good, and in this one a read of
+/// less than another one of the batch has nothing left to do.
+fn order(receives: &[Receive]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..receives.len()).collect();
+    order.sort_by_key(|&index| match &receives[index].receipt.what {
+        Receipted::Delivered(_) => 0,
+        Receipted::ReadUpTo(up_to) => -up_to.seq.get(),
+    });
+    // The stable sort puts reads, which are negative, before deliveries; turn the two around.
+    order.sort_by_key(|&index| matches!(receives[index].receipt.what, Receipted::ReadUpTo(_)));
+    order
+}
+
+/// A run of places that rose, and what is announced of it.
+struct Run {
+    status: Status,
+    from: Seq,
+    to: Seq,
+    events: Vec<MessageStatus>,
+}
+
+/// A message of somebody else.
+#[derive(Debug, Clone, Copy)]
+struct Other {
+    seq: Seq,
+    message_id: MessageId,
+    sender_id: UserId,
+    withheld: bool,
+}
+
+fn deliver(marks: &mut Marks, receipt: &NewReceipt, located: &[Located]) -> Vec<Run> {
+    let mut fresh: Vec<Other> = located
+        .iter()
+        .filter(|message| message.chat_id == receipt.chat_id && message.sender_id != receipt.user_id && message.withheld_from != Some(receipt.user_id))
+        .filter(|message| marks.status_of(message.seq) == Status::Sent)
+        .map(|message| Other { seq: message.seq, message_id: message.message_id, sender_id: message.sender_id, withheld: false })
+        .collect();
+    fresh.sort_unstable_by_key(|message| message.seq);
+    fresh.dedup_by_key(|message| message.seq);
+    let mut runs = Vec::new();
+    for run in fresh.chunk_by(|a, b| a.seq.next() == b.seq) {
+        let (from, to) = (run[0].seq, run[run.len() - 1].seq);
+        marks.deliver(SeqRange { from, to });
+        runs.push(Run { status: Status::Delivered, from, to, events: announce(receipt, Status::Delivered, run, receipt.announce) });
+    }
+    runs
+}
+
+/// `others` are the messages of others between the mark as it was loaded and the furthest read of the batch, in order.
+fn read(marks: &mut Marks, receipt: &NewReceipt, up_to: &Located, others: &[Other]) -> Vec<Run> {
+    if up_to.chat_id != receipt.chat_id {
+        return Vec::new();
+    }
+    let fresh: Vec<Other> = others.iter().filter(|other| other.seq > marks.read_up_to && other.seq <= up_to.seq).copied().collect();
+    let mut runs = Vec::new();
+    // Own messages lie within a run, as nobody asks about them there; withheld ones end it, as their sender must not see them rise.
+    for run in fresh.split(|other| other.withheld).filter(|run| !run.is_empty()) {
+        let mut events = Vec::new();
+        if !receipt.announce {
+            // That they were read stays with the reader, that they arrived does not.
+            for arrived in run.chunk_by(|a, b| (marks.status_of(a.seq) == Status::Sent) == (marks.status_of(b.seq) == Status::Sent)) {
+                if marks.status_of(arrived[0].seq) == Status::Sent {
+                    events.extend(announce(receipt, Status::Delivered, arrived, true));
+                }
+            }
+        }
+        events.extend(announce(receipt, Status::Read, run, receipt.announce));
+        runs.push(Run { status: Status::Read, from: run[0].seq, to: run[run.len() - 1].seq, events });
+    }
+    if !runs.is_empty() {
+        marks.read(up_to.seq);
+    }
+    runs
+}
+
+/// The event of a run: for the senders in it, or for the reader's own devices alone.
+fn announce(receipt: &NewReceipt, status: Status, run: &[Other], to_senders: bool) -> Vec<MessageStatus> {
+    let (Some(first), Some(last)) = (run.first(), run.last()) else {
+        return Vec::new();
+    };
+    let senders: BTreeSet<UserId> = run.iter().map(|other| other.sender_id).collect();
+    vec![MessageStatus {
+        chat_id: receipt.chat_id,
+        message_id: last.message_id,
+        seq: last.seq,
+        from_seq: (first.seq != last.seq).then_some(first.seq),
+        user_id: receipt.user_id,
+        status,
+        sender_ids: if to_senders { senders.into_iter().collect() } else { Vec::new() },
+        origin: receipt.origin,
+    }]
+}
+
+/// The marks of these, as far as they are or were participants.
+async fn load_marks(tx: &mut Tx<'_>, keys: &[Key]) -> Stored<HashMap<Key, Marks>> {
+    let mut marks = HashMap::with_capacity(keys.len());
+    for piece in pieces(keys) {
+        let query = tx
+            .build(
+                "SELECT p.chat_id, p.user_id, COALESCE(r.delivered_up_to, 0), COALESCE(r.delivered_beyond, ''), COALESCE(r.read_up_to, 0), p.joined_seq
+                 FROM chat_participants p LEFT JOIN receipt_marks r ON r.chat_id = p.chat_id AND r.user_id = p.user_id
+                 WHERE (p.chat_id, p.user_id) IN (VALUES ",
+            )
+            .rows(piece.iter().map(|&(chat, user)| [chat.into(), user.into()]))
+            .text(")");
+        for row in tx.fetch(query).await? {
+            let mut found = read_marks(&row, 2)?;
+            // What came before they joined is not theirs to receive, and so no gap.
+            let joined = Seq::new(row.int(5)?);
+            if found.delivered_up_to < joined {
+                found.deliver(SeqRange { from: Seq::ZERO.next(), to: joined });
+            }
+            marks.insert((row.id(0)?, row.id(1)?), found);
+        }
+    }
+    Ok(marks)
+}
+
+/// Reads marks whose three columns start at this one.
+pub(super) fn read_marks(row: &Row, at: usize) -> Stored<Marks> {
+    Ok(Marks {
+        delivered_up_to: Seq::new(row.int(at)?),
+        delivered_beyond: parse_runs(&row.text(at + 1)?).ok_or_else(|| row.corrupt("ranges of places that cannot be read"))?,
+        read_up_to: Seq::new(row.int(at + 2)?),
+    })
+}
+
+/// For every participant who reads: the messages of others above their mark, up to the furthest they read.
+async fn load_read(tx: &mut Tx<'_>, receives: &[Receive], marks: &HashMap<Key, Marks>) -> Stored<HashMap<Key, Vec<Other>>> {
+    let mut furthest: BTreeMap<Key, Seq> = BTreeMap::new();
+    for Receive { receipt, .. } in receives {
+        if let Receipted::ReadUpTo(up_to) = &receipt.what {
+            let seq = furthest.entry((receipt.chat_id, receipt.user_id)).or_default();
+            *seq = (*seq).max(up_to.seq);
+        }
+    }
+    let wanted: Vec<_> = furthest
+        .into_iter()
+        .map(|((chat, user), to)| (chat, user, marks.get(&(chat, user)).map_or(Seq::ZERO, |marks| marks.read_up_to), to))
+        .filter(|(_, _, from, to)| from < to)
+        .collect();
+    let mut others: HashMap<Key, Vec<Other>> = HashMap::with_capacity(wanted.len());
+    for piece in pieces(&wanted) {
+        let query = tx
+            .build("SELECT v.column1, v.column2, m.seq, m.message_id, m.sender_id, m.withheld_from FROM (VALUES ")
+            .rows(piece.iter().map(|&(chat, user, from, to)| [chat.into(), user.into(), from.into(), to.into()]))
+            .text(
+                ") AS v JOIN messages m ON m.chat_id = v.column1 AND m.seq > v.column3 AND m.seq <= v.column4
+                 WHERE m.sender_id <> v.column2 ORDER BY m.chat_id, m.seq",
+            );
+        for row in tx.fetch(query).await? {
+            let user: UserId = row.id(1)?;
+            let other = Other { seq: Seq::new(row.int(2)?), message_id: row.id(3)?, sender_id: row.id(4)?, withheld: row.maybe_id(5)? == Some(user) };
+            others.entry((row.id(0)?, user)).or_default().push(other);
+        }
+    }
+    Ok(others)
+}
+
+/// Lets `delivered_up_to` pass over places that hold nobody else's message: own and withheld ones leave no gap. Every
+/// such place is looked at once, as the mark does not come back to it.
+async fn close_gaps(tx: &mut Tx<'_>, keys: &[Key], marks: &mut HashMap<Key, Marks>) -> Stored<()> {
+    let mut open: Vec<Key> = keys.to_vec();
+    loop {
+        let gaps: Vec<_> = open
+            .drain(..)
+            .filter_map(|key| {
+                let marks = marks.get(&key)?;
+                Some((key, marks.delivered_up_to, marks.delivered_beyond.first()?.from))
+            })
+            .collect();
+        if gaps.is_empty() {
+            return Ok(());
+        }
+        for piece in pieces(&gaps) {
+            let query = tx
+                .build(
+                    "SELECT v.column1, v.column2, (SELECT m.seq FROM messages m WHERE m.chat_id = v.column1 AND m.seq > v.column3 AND m.seq < v.column4
+                     AND m.sender_id <> v.column2 AND (m.withheld_from IS NULL OR m.withheld_from <> v.column2) ORDER BY m.seq LIMIT 1)
+                     FROM (VALUES ",
+                )
+                .rows(piece.iter().map(|&((chat, user), from, to)| [chat.into(), user.into(), from.into(), to.into()]))
+                .text(") AS v");
+            for row in tx.fetch(query).await? {
+                let key = (row.id(0)?, row.id(1)?);
+                let Some(marks) = marks.get_mut(&key) else { continue };
+                let Some(beyond) = marks.delivered_beyond.first() else { continue };
+                let from = marks.delivered_up_to.next();
+                match row.maybe_int(2)? {
+                    // Nothing to wait for before the first range beyond: the gap closes, and the next one is looked at.
+                    None => {
+                        let to = Seq::new(beyond.from.get() - 1);
+                        marks.deliver(SeqRange { from, to });
+                        open.push(key);
+                    }
+                    Some(seq) if seq > from.get() => {
+                        marks.deliver(SeqRange { from, to: Seq::new(seq - 1) });
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+    }
+}
+
+async fn save(tx: &mut Tx<'_>, changed: &[Key], marks: &HashMap<Key, Marks>, risen: &[Risen]) -> Stored<()> {
+    for piece in pieces(changed) {
+        let rows = piece.iter().filter_map(|key| {
+            let marks = marks.get(key)?;
+            Some([key.0.into(), key.1.into(), marks.delivered_up_to.into(), write_runs(&marks.delivered_beyond).into(), marks.read_up_to.into()])
+        });
+        let upsert = tx.build("INSERT INTO receipt_marks (chat_id, user_id, delivered_up_to, delivered_beyond, read_up_to) VALUES ").rows::<5>(rows).text(
+            " ON CONFLICT (chat_id, user_id) DO UPDATE SET delivered_up_to = excluded.delivered_up_to,
+                 delivered_beyond = excluded.delivered_beyond, read_up_to = excluded.read_up_to",
+        );
+        tx.execute(upsert).await?;
+    }
+    for piece in pieces(risen) {
+        let insert: Statement =
+            tx.build("INSERT INTO receipt_history (chat_id, user_id, status, to_seq, from_seq, at) VALUES ").rows(piece.iter().map(|risen| -> [Value; 6] {
+                [risen.key.0.into(), risen.key.1.into(), status_text(risen.status).into(), risen.run.to.into(), risen.run.from.into(), risen.at.into()]
+            }));
+        tx.execute(insert).await?;
+    }
+    Ok(())
+}
+
+const fn status_text(status: Status) -> &'static str {
+    match status {
+        Status::Sent => "sent",
+        Status::Delivered => "delivered",
+        Status::Read => "read",
+    }
+}
+
+/// "5-7,9-9".
+fn write_runs(runs: &[SeqRange]) -> String {
+    let mut text = String::new();
+    for run in runs {
+        use std::fmt::Write as _;
+        let comma = if text.is_empty() { "" } else { "," };
+        let _ = write!(text, "{comma}{}-{}", run.from, run.to);
+    }
+    text
+}
+
+/// The inverse of [`write_runs`].
+fn parse_runs(text: &str) -> Option<Vec<SeqRange>> {
+    if text.is_empty() {
+        return Some(Vec::new());
+    }
+    text.split(',')
+        .map(|run| {
+            let (from, to) = run.split_once('-')?;
+            Some(SeqRange { from: Seq::new(from.parse().ok()?), to: Seq::new(to.parse().ok()?) })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_read_back() {
+        let run = |from, to| SeqRange { from: Seq::new(from), to: Seq::new(to) };
+        for runs in [vec![], vec![run(5, 7)], vec![run(5, 7), run(9, 9), run(100, 2000)]] {
+            assert_eq!(parse_runs(&write_runs(&runs)), Some(runs));
+        }
+        for bad in ["5", "5-", "-", "a-b", "5-7,"] {
+            assert_eq!(parse_runs(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The outbox' way to the bus: at least once, in the order of commits. What was just committed comes over a bounded
+//! channel; whatever did not fit, or was left by a crash, is read from the table.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, Notify, mpsc};
+use wa_core::event::Event;
+use wa_core::ports::{EventBus, Stored};
+
+use super::db::Db;
+use super::statement::Statement;
+use super::writer::Writer;
+
+/// Committed groups that may wait in memory for the relay.
+const WAITING: usize = 256;
+
+/// Rows of the outbox read at a time.
+const ROWS: i64 = 32;
+
+/// How long after the last commit published rows are deleted, where no further commit does it along the way.
+const IDLE: Duration = Duration::from_millis(250);
+
+/// The pauses between attempts at a bus or a database that fails.
+const PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Where a group stands in the outbox.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Position {
+    /// The row before it, as far as the writer knows.
+    pub(super) previous: i64,
+    /// Its row.
+    pub(super) id: i64,
+}
+
+/// Counters that writer and relay share.
+#[derive(Debug, Default)]
+struct Progress {
+    committed: AtomicI64,
+    published: AtomicI64,
+    swept: AtomicI64,
+    look_at_table: AtomicBool,
+    wake: Notify,
+}
+
+/// The writer's end.
+#[derive(Debug)]
+pub(crate) struct Handoff {
+    groups: mpsc::Sender<(Position, Vec<Arc<Event>>)>,
+    progress: Arc<Progress>,
+}
+
+impl Handoff {
+    /// Tells the relay what was committed. If it is too far behind to take it, it will read it from the table.
+    pub(super) fn hand_over(&self, position: Position, events: Vec<Arc<Event>>) {
+        self.progress.committed.fetch_max(position.id, Ordering::Relaxed);
+        if self.groups.try_send((position, events)).is_err() {
+            self.look_at_table(position.id);
+        }
+    }
+
+    /// Tells the relay that the table holds rows up to this one which it may not have been handed.
+    pub(super) fn look_at_table(&self, up_to: i64) {
+        self.progress.committed.fetch_max(up_to, Ordering::Relaxed);
+        self.progress.look_at_table.store(true, Ordering::Release);
+        self.progress.wake.notify_one();
+    }
+
+    /// Every row up to this one was published and can be deleted.
+    pub(super) fn published(&self) -> i64 {
+        self.progress.published.load(Ordering::Acquire)
+    }
+
+    /// Every row up to this one was deleted.
+    pub(super) fn swept(&self, up_to: i64) {
+        self.progress.swept.fetch_max(up_to, Ordering::Relaxed);
+    }
+}
+
+/// Publishes committed events. Exactly one [`Self::run`] must be under way for events to flow.
+#[derive(Debug)]
+pub struct Relay {
+    db: Arc<Db>,
+    writer: Arc<Writer>,
+    groups: Mutex<mpsc::Receiver<(Position, Vec<Arc<Event>>)>>,
+    progress: Arc<Progress>,
+}
+
+/// Makes the two ends; the second is completed by [`Relay::new`] once there is a writer.
+pub(crate) fn channel() -> (Handoff, RelayEnd) {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    let progress = Arc::new(Progress::default());
+    (Handoff { groups: sender, progress: Arc::clone(&progress) }, RelayEnd { groups: receiver, progress })
+}
+
+/// The relay's end of the channel.
+pub(crate) struct RelayEnd {
+    groups: mpsc::Receiver<(Position, Vec<Arc<Event>>)>,
+    progress: Arc<Progress>,
+}
+
+impl Relay {
+    pub(crate) fn new(db: Arc<Db>, writer: Arc<Writer>, end: RelayEnd) -> Self {
+        Self { db, writer, groups: Mutex::new(end.groups), progress: end.progress }
+    }
+
+    /// How many transactions with events are committed and not yet published.
+    #[must_use]
+    pub fn depth(&self) -> u64 {
+        let committed = self.progress.committed.load(Ordering::Relaxed);
+        let published = self.progress.published.load(Ordering::Relaxed);
+        u64::try_from(committed - published).unwrap_or(0)
+    }
+
+    /// Publishes what an earlier process left behind, then every commit as it comes, until `shutdown` ends; what is
+    /// committed by then is still published. A bus that fails is tried again until it takes the events: nothing is
+    /// skipped, and the order is that of the commits. Dropping the future loses nothing: another run goes on.
+    pub async fn run(&self, bus: Arc<dyn EventBus>, shutdown: impl Future<Output = ()> + Send) {
+        let mut groups = self.groups.lock().await;
+        let mut shutdown = std::pin::pin!(shutdown);
+        self.catch_up(&*bus).await;
+        loop {
+            let unswept = self.published() > self.progress.swept.load(Ordering::Relaxed);
+            tokio::select! {
+                biased;
+                group = groups.recv() => match group {
+                    Some((position, events)) => self.publish_group(&*bus, position, &events).await,
+                    None => return self.catch_up(&*bus).await,
+                },
+                () = self.progress.wake.notified() => {}
+                () = &mut shutdown => break,
+                () = tokio::time::sleep(IDLE), if unswept => self.sweep().await,
+            }
+            // Rows that were not handed over are newer than every group that was, so those come first.
+            if groups.is_empty() && self.progress.look_at_table.load(Ordering::Acquire) {
+                self.catch_up(&*bus).await;
+            }
+        }
+        while let Ok((position, events)) = groups.try_recv() {
+            self.publish_group(&*bus, position, &events).await;
+        }
+        self.catch_up(&*bus).await;
+        self.sweep().await;
+    }
+
+    fn published(&self) -> i64 {
+        self.progress.published.load(Ordering::Relaxed)
+    }
+
+    async fn publish_group(&self, bus: &dyn EventBus, position: Position, events: &[Arc<Event>]) {
+        if position.id <= self.published() {
+            return;
+        }
+        if position.previous > self.published() {
+            // Something before it was not handed over; the table has both.
+            return self.catch_up(bus).await;
+        }
+        self.publish(bus, position.id, events).await;
+    }
+
+    async fn publish(&self, bus: &dyn EventBus, id: i64, events: &[Arc<Event>]) {
+        let mut pause = PAUSE;
+        while let Err(error) = bus.publish(events).await {
+            tracing::warn!(%error, "the event bus did not take a batch; trying again");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        self.progress.published.fetch_max(id, Ordering::Release);
+    }
+
+    /// Publishes from the table until nothing is left there.
+    async fn catch_up(&self, bus: &dyn EventBus) {
+        let mut pause = PAUSE;
+        self.progress.look_at_table.store(false, Ordering::Release);
+        loop {
+            match self.rows().await {
+                Ok(rows) if rows.is_empty() => return,
+                Ok(rows) => {
+                    for (id, json) in rows {
+                        match serde_json::from_str::<Vec<Arc<Event>>>(&json) {
+                            Ok(events) => self.publish(bus, id, &events).await,
+                            Err(error) => {
+                                // It will never be readable; what it announced can still be fetched from the store.
+                                tracing::error!(%error, row = id, "a row of the outbox cannot be read and is passed over");
+                                self.progress.published.fetch_max(id, Ordering::Release);
+                            }
+                        }
+                    }
+                }
+                Err(error) if matches!(error.kind, wa_core::error::StoreErrorKind::Unavailable) && !self.db.is_closed() => {
+                    tracing::warn!(%error, "the outbox cannot be read now; trying again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the outbox cannot be read; its events wait for the next start");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn rows(&self) -> Stored<Vec<(i64, String)>> {
+        let rows = self.db.read(Statement::fixed("SELECT id, events FROM outbox WHERE id > $1 ORDER BY id LIMIT $2").bind(self.published()).bind(ROWS)).await?;
+        rows.iter().map(|row| Ok((row.int(0)?, row.text(1)?))).collect()
+    }
+
+    /// Has published rows deleted: every transaction does so along the way, an empty one too.
+    async fn sweep(&self) {
+        if self.published() <= self.progress.swept.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Err(error) = self.writer.run(|_| Box::pin(async { Ok(()) })).await {
+            tracing::debug!(%error, "published rows of the outbox are deleted later");
+        }
+    }
+}
