@@ -307,7 +307,7 @@ impl World {
             metrics: metrics.clone(),
         };
         let delivery = Delivery::new(hub.clone(), &backend);
-        let router = router(hub.clone(), backend, WsOptions { cors_origins: Origins::parse(origins).expect("valid origins") });
+        let router = router(hub.clone(), backend, WsOptions { cors_origins: Origins::parse(origins).expect("valid origins"), ..WsOptions::default() });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let serving = router.clone();

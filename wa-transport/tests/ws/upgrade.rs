@@ -106,6 +106,8 @@ async fn other_methods_are_not_allowed() {
     let response = world.router.clone().oneshot(request).await.expect("an answer");
     assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(response.headers()["allow"], "GET");
+    assert!(response.headers().contains_key("x-request-id"));
+    assert!(world.metrics.render().contains(r#"http_requests_total{method="POST",path="/ws",status="405"} 1"#));
 }
 
 #[tokio::test]
