@@ -1,11 +1,41 @@
-//! A typed client: REST methods, and a live connection that reconnects, resumes and shows each message once, in order.
+//! A typed client: REST methods, and a live connection that reconnects, resumes and tells each message once, in order.
+//!
+//! ```no_run
+//! use wa_transport::client::{Client, ClientError, ServerEvent};
+//!
+//! # async fn example() -> Result<(), ClientError> {
+//! let client = Client::builder("http://127.0.0.1:8080").build()?;
+//! client.request_otp("+15550100001").await?;
+//! client.verify_otp("+15550100001", "123456", Some("my laptop")).await?;
+//!
+//! // Answers every message, over restarts of the server too.
+//! let connection = client.connect().await?;
+//! loop {
+//!     if let ServerEvent::Message(message) = connection.next().await?
+//!         && message.sender_id != connection.user_id()
+//!     {
+//!         connection.mark_read(message.chat_id, message.message_id).await?;
+//!         connection.send_text(message.chat_id, "Hello!").await?;
+//!     }
+//! }
+//! # }
+//! ```
+//!
+//! A [`TokenStore`] keeps the session beyond the process; [`Connection::state`] with [`Start::Resume`] keeps the place in every chat.
 
 mod backoff;
+mod connection;
+mod driver;
 mod error;
+mod events;
 mod http;
+mod outbox;
 mod rest;
+mod session;
+mod socket;
 mod tls;
 mod tokens;
+mod view;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,10 +44,13 @@ use std::time::Duration;
 use rustls::ClientConfig;
 use url::Url;
 
+pub use connection::{ConnectOptions, Connection, Start};
 pub use error::{ApiError, BoxError, ClientError};
+pub use events::{Deleted, Receipt, Sent, ServerEvent, Typing};
 pub use rest::{Mute, Outgoing};
 use tokens::TokenKeeper;
 pub use tokens::{TokenStore, Tokens};
+pub use view::{Position, State};
 
 /// How calls are repeated while the server is unavailable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +79,6 @@ struct Inner {
     http: reqwest::Client,
     /// Without a trailing slash.
     base: String,
-    #[expect(dead_code, reason = "the live connection dials with it")]
     tls: Arc<ClientConfig>,
     tokens: TokenKeeper,
     retry: Retry,
@@ -54,7 +86,6 @@ struct Inner {
 
 impl Client {
     /// A client of the server at this address, as `http://127.0.0.1:8080`.
-    #[must_use]
     pub fn builder(base_url: impl Into<String>) -> Builder {
         Builder { base_url: base_url.into(), tokens: None, store: None, retry: Retry::default(), timeout: Duration::from_secs(10) }
     }

@@ -66,6 +66,8 @@ pub(super) struct SentMessage<'a> {
     client_msg_id: &'a str,
     chat_id: ChatId,
     seq: Seq,
+    /// Beyond the contract's keys: with it the sender need not sync to know the revision of its own message.
+    rev: Rev,
     timestamp: Timestamp,
     created_at: Timestamp,
     duplicate: bool,
@@ -78,6 +80,7 @@ impl<'a> From<&'a Sent> for SentMessage<'a> {
             client_msg_id: &message.client_msg_id,
             chat_id: message.chat_id,
             seq: message.seq,
+            rev: message.rev,
             timestamp: message.created_at,
             created_at: message.created_at,
             duplicate: *duplicate,
