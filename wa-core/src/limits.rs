@@ -116,6 +116,10 @@ pub struct Limits {
     pub json_body: usize,
     /// How long a REST request may take.
     pub request_timeout: Duration,
+    /// How long a client may take to send the head of a request.
+    pub header_timeout: Duration,
+    /// TCP connections of one node; further ones wait to be accepted.
+    pub connections: usize,
     /// Bytes of one inbound socket message.
     pub ws_frame: usize,
     /// Bytes waiting for one slow socket before it is closed with 4008.
@@ -204,6 +208,8 @@ impl Default for Limits {
             refresh_repeat_window: Duration::from_secs(30),
             json_body: 1 << 20,
             request_timeout: Duration::from_secs(5),
+            header_timeout: Duration::from_secs(30),
+            connections: 100_000,
             ws_frame: 64 << 10,
             ws_queue_bytes: 1 << 20,
             ws_write_timeout: Duration::from_secs(10),

@@ -1,5 +1,8 @@
 //! Every backend of this crate against every case of the ports it serves.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use wa_storage::StorageConfig;
 use wa_storage::conformance::Subject;
 
@@ -7,4 +10,47 @@ async fn in_memory() -> Subject {
     Subject::open(&StorageConfig::in_memory()).await.expect("a store in memory opens")
 }
 
+async fn in_a_file() -> Subject {
+    let folder = tempfile::tempdir().expect("a temporary folder is made").keep();
+    // Removed when the file is closed; on a failed case it stays for a look.
+    let subject = Subject::open(&StorageConfig::new(format!("sqlite://{}", folder.join("wa.db").display()))).await.expect("a store in a file opens");
+    subject.removing(folder)
+}
+
 wa_storage::conformance_tests! { sqlite_memory: in_memory() }
+wa_storage::conformance_tests! { sqlite_file: in_a_file() }
+
+macro_rules! case_names {
+    (() $($port:ident: [$($case:ident)*])*) => {
+        &[$((stringify!($port), &[$(stringify!($case)),*])),*]
+    };
+}
+
+/// Ports and the names of their cases.
+type Cases = &'static [(&'static str, &'static [&'static str])];
+
+const CASES: Cases = wa_storage::conformance_cases! { [case_names] () };
+const BUS_CASES: [&str; 3] =
+    ["every_subscriber_gets_every_event_in_order", "a_subscriber_gets_what_is_published_after_it_subscribed", "dropping_the_subscription_ends_it"];
+
+#[test]
+fn every_bullet_of_every_port_has_a_case_of_its_name() {
+    let ports = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wa-core/src/ports");
+    if !ports.is_dir() {
+        // A packaged crate comes without its neighbours.
+        return;
+    }
+    let all = CASES.iter().map(|(port, cases)| (*port, cases.to_vec())).chain([("event_bus", BUS_CASES.to_vec())]);
+    let cases: BTreeSet<(String, String)> = all.flat_map(|(port, cases)| cases.into_iter().map(move |case| (port.to_owned(), case.to_owned()))).collect();
+    let mut bullets = BTreeSet::new();
+    for file in std::fs::read_dir(ports).expect("the ports are listed") {
+        let path = file.expect("a file is listed").path();
+        let port = path.file_stem().expect("a file has a name").to_string_lossy().into_owned();
+        for line in std::fs::read_to_string(&path).expect("a port is read").lines() {
+            if let Some(bullet) = line.trim().strip_prefix("/// * `").and_then(|rest| rest.strip_suffix('`')) {
+                bullets.insert((port.clone(), bullet.to_owned()));
+            }
+        }
+    }
+    assert_eq!(cases.symmetric_difference(&bullets).collect::<Vec<_>>(), Vec::<&(String, String)>::new(), "cases without a bullet, or bullets without a case");
+}

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use wa_core::chat::Membership;
 use wa_core::event::Fact;
 use wa_core::id::MediaId;
 use wa_core::message::{Audio, Content, Document, Fingerprint, Location, Mention, MessageView, Picture, ReplyPreview, Rev, Seq, Source, System, Text};
-use wa_core::ports::{Appended, Page, Viewer};
+use wa_core::ports::{Appended, NewMessage, Page, Viewer};
 use wa_core::receipt::Status;
 
 use super::Subject;
@@ -50,7 +51,7 @@ pub async fn a_retried_append_stores_nothing_new(s: &Subject) {
     let new = s.message(chat, a, text("once")).await;
     let stored = s.append(new.clone()).await;
     s.outbox.drain().await;
-    let retry = |new: &wa_core::ports::NewMessage| wa_core::ports::NewMessage { id: s.id(), event_id: s.id(), ..new.clone() };
+    let retry = |new: &NewMessage| NewMessage { id: s.id(), event_id: s.id(), ..new.clone() };
     assert_eq!(s.messages.append(retry(&new)).await.expect("answered"), Appended::Duplicate(stored.clone()));
     // Also when the first try and its repeats come at the same moment.
     let twin = s.message(chat, a, text("at once")).await;
@@ -67,6 +68,21 @@ pub async fn a_retried_append_stores_nothing_new(s: &Subject) {
     assert_eq!(repeats, vec![first[0].clone(); 5]);
     assert_eq!(s.seen(&s.viewer(chat, a)).await, [1, 2]);
     assert_eq!(s.facts().await.len(), 1);
+}
+
+/// Case.
+pub async fn a_repeat_is_answered_whatever_the_membership(s: &Subject) {
+    let (a, b, chat) = s.direct().await;
+    let new = s.message(chat, a, text("accepted")).await;
+    let stored = s.append(new.clone()).await;
+    s.contacts.set_blocked(a, b, true, s.now()).await.expect("blocked");
+    for version in [new.membership_version, Membership::NO_VERSION] {
+        let repeat = NewMessage { id: s.id(), event_id: s.id(), membership_version: version, ..new.clone() };
+        assert_eq!(s.messages.append(repeat).await.expect("answered"), Appended::Duplicate(stored.clone()));
+    }
+    let fresh = NewMessage { membership_version: Membership::NO_VERSION, ..s.message(chat, a, text("only asking")).await };
+    assert_eq!(s.messages.append(fresh).await.expect("answered"), Appended::MembershipChanged);
+    assert_eq!(s.seen(&s.viewer(chat, a)).await, [1]);
 }
 
 /// Case.

@@ -5,7 +5,17 @@
 
 #![allow(clippy::missing_panics_doc, reason = "a case that fails panics; that is what it is for")]
 
+pub mod chat_store;
+pub mod contact_store;
+pub mod event_bus;
 pub mod message_store;
+pub mod otp_store;
+pub mod presence_store;
+pub mod rate_limiter;
+pub mod receipt_store;
+pub mod session_store;
+pub mod typing_store;
+pub mod user_store;
 
 mod people;
 mod subject;
@@ -21,6 +31,7 @@ macro_rules! conformance_cases {
                 the_first_message_of_a_chat_takes_seq_one
                 concurrent_appends_leave_no_gap_and_no_repeat
                 a_retried_append_stores_nothing_new
+                a_repeat_is_answered_whatever_the_membership
                 a_key_used_for_another_message_is_a_conflict
                 keys_of_different_senders_do_not_meet
                 an_append_on_an_old_membership_stores_nothing
@@ -40,6 +51,83 @@ macro_rules! conformance_cases {
                 delivered_messages_are_not_undelivered
                 unread_counts_only_what_others_sent_and_is_visible
                 content_of_every_type_reads_back
+            ]
+            receipt_store: [
+                a_delivered_receipt_covers_the_named_messages_only
+                reading_covers_everything_older
+                read_implies_delivered
+                receipts_only_rise
+                a_repeated_receipt_changes_and_announces_nothing
+                own_messages_leave_no_gap_in_the_delivered_mark
+                times_are_those_of_the_first_receipt
+                an_unannounced_read_leaves_no_event_for_senders
+                a_receipt_leaves_one_event_naming_the_senders
+                concurrent_receipts_merge
+            ]
+            chat_store: [
+                a_pair_has_one_chat_also_under_concurrency
+                a_new_chat_leaves_one_event
+                membership_of_an_absent_chat_is_none
+                a_block_makes_a_new_membership_version
+                the_list_is_pinned_first_then_newest_activity
+                the_list_pages_without_loss_or_repeat
+                personal_settings_are_the_users_own
+                a_user_knows_the_rev_of_each_of_their_chats
+            ]
+            user_store: [
+                a_phone_has_one_account_also_under_concurrency
+                an_account_without_a_phone_is_found_by_its_id
+                unknown_users_are_left_out
+                an_update_leaves_other_fields_alone
+                last_seen_only_rises
+                erasing_removes_every_personal_field
+                erasing_frees_the_phone
+                erasing_ends_every_session_and_leaves_their_event
+                privacy_has_defaults_until_set
+            ]
+            contact_store: [
+                saving_contacts_adds_and_never_removes
+                a_block_alone_makes_no_contact
+                unblocking_a_contact_keeps_it
+                blocking_twice_is_blocking_once
+                relations_tell_both_directions_apart
+                a_relation_to_an_unknown_user_is_a_strangers
+            ]
+            session_store: [
+                a_refresh_token_rotates_once
+                of_concurrent_rotations_one_wins
+                a_repeat_with_the_same_key_in_time_is_answered_again
+                a_repeat_with_another_key_or_too_late_is_reuse
+                reuse_ends_the_session_and_leaves_its_event
+                an_expired_or_unknown_refresh_token_is_refused
+                the_token_of_an_ended_session_is_refused
+                revoking_is_per_user_and_idempotent
+                ended_sessions_are_not_listed
+            ]
+            otp_store: [
+                a_new_code_replaces_the_old_and_its_attempts
+                attempts_are_counted_atomically
+                a_code_is_consumed_once
+                a_replaced_code_cannot_be_consumed
+                an_expired_code_is_absent
+                an_exhausted_code_stays_exhausted_until_replaced
+            ]
+            presence_store: [
+                a_user_is_online_while_any_connection_is
+                connecting_twice_is_connecting_once
+                only_the_first_comes_and_only_the_last_goes
+            ]
+            typing_store: [
+                starting_again_prolongs_and_is_not_new
+                stopping_what_was_not_started_is_nothing
+                an_expired_notice_is_returned_once
+            ]
+            rate_limiter: [
+                a_full_bucket_grants_its_count_and_not_one_more
+                a_bucket_refills_evenly
+                a_refusal_tells_when_to_come_back
+                keys_do_not_share_a_bucket
+                concurrent_takers_get_no_more_than_the_count
             ]
         }
     };

@@ -7,7 +7,7 @@ use wa_core::id::{ChatId, MessageId, UserId};
 use wa_core::message::{Content, Fingerprint, Message, Seq, Text};
 use wa_core::phone::Phone;
 use wa_core::ports::{Appended, NewDirectChat, NewMessage, NewUser, Page, Viewer};
-use wa_core::receipt::{Located, NewReceipt, Receipted};
+use wa_core::receipt::{NewReceipt, Receipted};
 
 use super::Subject;
 
@@ -114,17 +114,13 @@ impl Subject {
     }
 
     pub(super) async fn deliver(&self, user: UserId, messages: &[&Message]) -> bool {
-        let located = messages.iter().map(|message| located(message)).collect();
+        let located = messages.iter().map(|message| message.located()).collect();
         self.give(self.receipt(messages[0].chat_id, user, Receipted::Delivered(located))).await
     }
 
     pub(super) async fn read(&self, user: UserId, up_to: &Message) -> bool {
-        self.give(self.receipt(up_to.chat_id, user, Receipted::ReadUpTo(located(up_to)))).await
+        self.give(self.receipt(up_to.chat_id, user, Receipted::ReadUpTo(up_to.located()))).await
     }
-}
-
-pub(super) fn located(message: &Message) -> Located {
-    Located { message_id: message.id, chat_id: message.chat_id, seq: message.seq, sender_id: message.sender_id, withheld_from: message.withheld_from }
 }
 
 pub(super) fn seqs(messages: &[Message]) -> Vec<i64> {

@@ -1,5 +1,6 @@
 //! What a suite is run against: one store for each port, the clock they share, and what they announced.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -51,6 +52,8 @@ pub struct Subject {
     pub typing: Arc<dyn TypingStore>,
     /// Rate limits.
     pub rate_limiter: Arc<dyn RateLimiter>,
+    /// A folder that goes with the backend.
+    pub remove: Option<PathBuf>,
 }
 
 impl Subject {
@@ -74,7 +77,14 @@ impl Subject {
             typing: Arc::clone(&stores.typing),
             rate_limiter: Arc::clone(&stores.rate_limiter),
             outbox: Arc::new(Relayed(stores)),
+            remove: None,
         })
+    }
+
+    /// Removes this folder when the backend is closed.
+    #[must_use]
+    pub fn removing(self, folder: PathBuf) -> Self {
+        Self { remove: Some(folder), ..self }
     }
 
     /// A new id of any type.
@@ -95,6 +105,9 @@ impl Subject {
     /// Ends the backend.
     pub async fn close(&self) {
         self.outbox.close().await;
+        if let Some(folder) = &self.remove {
+            std::fs::remove_dir_all(folder).expect("the folder of a closed backend is removed");
+        }
     }
 }
 

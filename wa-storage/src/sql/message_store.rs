@@ -128,8 +128,7 @@ impl MessageStore for SqlMessageStore {
         Ok(match self.writer.append(append).await? {
             Placed::At(seq, rev) => {
                 (stored.seq, stored.rev) = (seq, rev);
-                let place = Located { message_id: stored.id, chat_id: stored.chat_id, seq, sender_id: stored.sender_id, withheld_from: stored.withheld_from };
-                self.places.insert(stored.id, place);
+                self.places.insert(stored.id, stored.located());
                 Appended::Stored(stored)
             }
             Placed::Duplicate(message) => Appended::Duplicate(*message),

@@ -12,6 +12,8 @@ mod receive;
 mod relay;
 mod session_store;
 mod statement;
+#[cfg(all(test, feature = "conformance"))]
+mod tests;
 mod user_store;
 mod writer;
 

@@ -75,6 +75,8 @@ pub struct RestOptions {
     /// Whether the router also answers paths outside [`BASE_PATH`] that nobody serves. A host that merges the router into
     /// its own, which has a fallback already, switches it off.
     pub catch_all: bool,
+    /// Whether `GET /metrics` is among the routes. A server that shows its metrics on a port of their own switches it off.
+    pub metrics: bool,
 }
 
 impl Default for RestOptions {
@@ -86,6 +88,7 @@ impl Default for RestOptions {
             trusted_proxies: TrustedProxies::default(),
             readiness: Arc::new(AlwaysReady),
             catch_all: true,
+            metrics: true,
         }
     }
 }
@@ -105,7 +108,7 @@ type Shared = Arc<Rest>;
 /// share one bucket of the limit `api_ip`.
 pub fn router(backend: Backend, options: RestOptions) -> Router {
     let (api, api_document) = api_routes(backend.auth.is_some()).split_for_parts();
-    let (system, system_document) = system_routes().split_for_parts();
+    let (system, system_document) = system_routes(options.metrics).split_for_parts();
     let document = document::complete(&options, system_document.nest(BASE_PATH, api_document));
     document::announce_routes(&document, &backend.metrics);
     let rest = Arc::new(Rest { backend, readiness: options.readiness, trusted_proxies: options.trusted_proxies, document: document.to_string().into() });
@@ -135,7 +138,7 @@ pub fn router(backend: Backend, options: RestOptions) -> Router {
 /// The OpenAPI document of [`router`], for tools; `with_login` tells whether `/auth` has routes.
 #[must_use]
 pub fn openapi(options: &RestOptions, with_login: bool) -> Value {
-    document::complete(options, system_routes().into_openapi().nest(BASE_PATH, api_routes(with_login).into_openapi()))
+    document::complete(options, system_routes(options.metrics).into_openapi().nest(BASE_PATH, api_routes(with_login).into_openapi()))
 }
 
 /// The enveloped routes, below [`BASE_PATH`]. Router and OpenAPI document both come from this table.
@@ -169,8 +172,9 @@ fn api_routes(with_login: bool) -> OpenApiRouter<Shared> {
 }
 
 /// The routes of contract section 1.6, without an envelope.
-fn system_routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::new().routes(routes!(system::health)).routes(routes!(system::ready)).routes(routes!(system::metrics)).routes(routes!(system::openapi))
+fn system_routes(with_metrics: bool) -> OpenApiRouter<Shared> {
+    let system = OpenApiRouter::new().routes(routes!(system::health)).routes(routes!(system::ready)).routes(routes!(system::openapi));
+    if with_metrics { system.routes(routes!(system::metrics)) } else { system }
 }
 
 /// The panic's own text stays out of the answer and the log: it may quote a body.

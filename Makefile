@@ -1,0 +1,34 @@
+# What is done often. `make help` lists it.
+
+CARGO ?= cargo
+# Further arguments, as in: make run ARGS="--port 9000"
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint fmt bench migrate-up migrate-down
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Serve in development mode, with demo users, on http://127.0.0.1:8080
+	$(CARGO) run -p wa-server -- --dev $(ARGS)
+
+test: ## Run all tests, those in the documentation included
+	$(CARGO) test --workspace --all-features $(ARGS)
+
+lint: ## Check formatting, lints and documentation, with warnings denied
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --all-features --no-deps
+
+fmt: ## Format the code
+	$(CARGO) fmt --all
+
+bench: ## Run the benchmarks
+	$(CARGO) bench -p wa-benches $(ARGS)
+
+migrate-up: ## Make or complete the tables of the configured database
+	$(CARGO) run -q -p wa-server -- migrate up $(ARGS)
+
+migrate-down: ## Drop all tables of the configured database, and everything in them
+	$(CARGO) run -q -p wa-server -- migrate down --yes $(ARGS)

@@ -1,0 +1,411 @@
+//! The configuration (contract, section 8): what can be set, what is the default, and what is refused. [`parse`] is a pure
+//! function of the [`Sources`] and reports everything that is wrong at once.
+
+mod error;
+mod layers;
+mod limits;
+mod reader;
+mod secret;
+mod source;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+use wa_core::limits::Limits;
+use wa_transport::rest::{Origins, TrustedProxies};
+
+pub use error::{ConfigError, ConfigErrors, Origin};
+pub use secret::Secret;
+pub use source::{EnvVar, Flags, SourceFile, Sources};
+
+use layers::{Layers, Raw};
+use reader::{Read, Reader, list, problem, shown, text};
+
+/// Bytes that a signing secret has at least.
+pub const SHORTEST_JWT_SECRET: usize = 32;
+
+/// Everything that can be set. `Config::default()` is the embedded default; a host changes what it wants to.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Config {
+    /// How it is reached and where its data lies.
+    pub server: ServerConfig,
+    /// What it stores in.
+    pub storage: StorageConfig,
+    /// Logins.
+    pub auth: AuthConfig,
+    /// Every limit.
+    pub limits: Limits,
+    /// Who carries one-time passwords to phones.
+    pub sms: SmsConfig,
+    /// Logs and metrics.
+    pub telemetry: TelemetryConfig,
+    /// What helps while developing and must not be on elsewhere.
+    pub dev: DevConfig,
+}
+
+/// The section `[server]`.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ServerConfig {
+    /// Where it listens; port 0 takes a free one.
+    pub bind: SocketAddr,
+    /// Where clients reach it, if not there.
+    pub public_url: Option<Url>,
+    /// Where its data and secrets lie.
+    pub data_dir: PathBuf,
+    /// Whether the built-in web client is served.
+    pub web_client: bool,
+    /// The web origins that may call it, beside its own.
+    pub cors_origins: Origins,
+    /// The proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: TrustedProxies,
+    /// How long a shutdown may take.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            bind: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+            public_url: None,
+            data_dir: PathBuf::from("./wa-data"),
+            web_client: true,
+            cors_origins: Origins::default(),
+            trusted_proxies: TrustedProxies::default(),
+            shutdown_grace: Duration::from_secs(15),
+        }
+    }
+}
+
+/// The section `[storage]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StorageConfig {
+    /// The URL of the database; `None`: the SQLite file `wa.db` in the data directory.
+    pub database: Option<String>,
+}
+
+/// The section `[auth]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AuthConfig {
+    /// Signs access tokens; `None`: made once and kept in `secrets.toml` in the data directory.
+    pub jwt_secret: Option<Secret>,
+    /// Secrets that signed tokens before; such tokens are still accepted.
+    pub jwt_previous_secrets: Vec<Secret>,
+    /// How long an access token holds.
+    pub access_ttl: Duration,
+    /// How long a refresh token holds.
+    pub refresh_ttl: Duration,
+    /// How long a one-time password holds.
+    pub otp_ttl: Duration,
+    /// How many times a one-time password may be tried.
+    pub otp_max_attempts: u32,
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self {
+            jwt_secret: None,
+            jwt_previous_secrets: Vec::new(),
+            access_ttl: Duration::from_secs(15 * 60),
+            refresh_ttl: Duration::from_secs(720 * 3600),
+            otp_ttl: Duration::from_secs(5 * 60),
+            otp_max_attempts: 5,
+        }
+    }
+}
+
+/// The section `[sms]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum SmsConfig {
+    /// Notes in the log that a code would have been sent.
+    #[default]
+    Log,
+    /// Hands codes to a webhook.
+    Webhook {
+        /// Where it is; it may hold a key of the provider.
+        url: Secret,
+        /// Signs the requests.
+        secret: Option<Secret>,
+    },
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Pretty on a terminal, else JSON.
+    #[default]
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Pretty,
+}
+
+/// The section `[telemetry]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TelemetryConfig {
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// What is logged: a level, or levels by module as `info,wa_storage=debug`.
+    pub log_level: String,
+    /// Where the metrics are served; `None`: with everything else.
+    pub metrics_bind: Option<SocketAddr>,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self { log_format: LogFormat::Auto, log_level: "info".to_owned(), metrics_bind: None }
+    }
+}
+
+/// The section `[dev]`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DevConfig {
+    /// Whether the server was started with `--dev`.
+    pub mode: bool,
+    /// Whether the answer to a request for a one-time password carries it.
+    pub echo_otp: bool,
+    /// Whether two users with a chat are made at start.
+    pub seed_demo: bool,
+}
+
+impl Config {
+    /// The configuration of this process: `--config` (or the usual files), the environment, the flags.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn of_process(config: Option<&std::path::Path>, flags: Flags) -> Result<Self, ConfigErrors> {
+        parse(&Sources::of_process(config, flags))
+    }
+
+    /// The configuration that this text of a `wa.toml` gives.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    ///
+    /// ```
+    /// let config = wa_server::Config::from_toml("[limits]\ntext_length = 1000")?;
+    /// assert_eq!(config.limits.text_length, 1000);
+    /// # Ok::<(), wa_server::ConfigErrors>(())
+    /// ```
+    pub fn from_toml(text: &str) -> Result<Self, ConfigErrors> {
+        parse(&Sources::from_toml(text))
+    }
+
+    /// The URL of the database.
+    #[must_use]
+    pub fn database_url(&self) -> String {
+        self.storage.database.clone().unwrap_or_else(|| format!("sqlite://{}", self.server.data_dir.join("wa.db").display()))
+    }
+}
+
+/// Reads a configuration. Pure: the same sources give the same result.
+///
+/// # Errors
+/// Everything that is wrong with it, each with its key, its origin and what to do.
+pub fn parse(sources: &Sources) -> Result<Config, ConfigErrors> {
+    let mut from = Reader::new(Layers::of(sources));
+    let default = Config::default();
+    let config = Config {
+        server: server(&mut from, default.server, &sources.flags),
+        storage: storage(&mut from),
+        auth: auth(&mut from, &default.auth),
+        limits: limits::read(&mut from),
+        sms: sms(&mut from),
+        telemetry: telemetry(&mut from, default.telemetry),
+        dev: DevConfig { mode: sources.flags.dev, echo_otp: from.bool("dev.echo_otp", false), seed_demo: from.bool("dev.seed_demo", false) },
+    };
+    from.unsupported("push.fcm_credentials", &[], "remove it: push notifications come in a later release");
+    from.unsupported("push.fcm_endpoint", &[], "remove it: push notifications come in a later release");
+    from.unsupported("push.vapid_private_key", &[], "remove it: push notifications come in a later release");
+    from.unsupported("push.vapid_subject", &[], "remove it: push notifications come in a later release");
+    from.unsupported("push.group_window", &["3s"], "remove it: push notifications come in a later release");
+    from.unsupported("compat.mirror_lists", &["false"], "remove it: lists are answered in their canonical form only");
+    check_together(&mut from, &config);
+    from.finish().map(|()| config)
+}
+
+fn check_together(from: &mut Reader, config: &Config) {
+    let Config { server, dev, auth, telemetry, .. } = config;
+    if !server.bind.ip().is_loopback() {
+        if dev.mode {
+            from.refuse(
+                "server.bind",
+                format!("{} is not a loopback address, and --dev hands out login codes", server.bind),
+                "bind 127.0.0.1, or start without --dev",
+            );
+        } else if dev.echo_otp {
+            from.refuse(
+                "dev.echo_otp",
+                format!("would let anybody who reaches {} log in as anybody", server.bind),
+                "remove it, or bind a loopback address such as 127.0.0.1:8080",
+            );
+        }
+    }
+    if dev.seed_demo && !server.bind.ip().is_loopback() && !dev.mode {
+        from.refuse(
+            "dev.seed_demo",
+            format!("would make demo accounts on a server that is reached at {}", server.bind),
+            "remove it, or bind a loopback address",
+        );
+    }
+    if auth.access_ttl >= auth.refresh_ttl {
+        from.refuse("auth.access_ttl", "is not shorter than auth.refresh_ttl", "let the access token expire first, as with 15m and 720h");
+    }
+    if telemetry.metrics_bind == Some(server.bind) && server.bind.port() != 0 {
+        from.refuse("telemetry.metrics_bind", "is the same as server.bind", "choose another port, or remove it: metrics are then served with everything else");
+    }
+}
+
+fn server(from: &mut Reader, default: ServerConfig, flags: &Flags) -> ServerConfig {
+    let mut bind = from.take("server.bind", default.bind, address);
+    if let Some(port) = flags.port {
+        bind.set_port(port);
+    }
+    from.unsupported("server.grpc_bind", &["off"], "remove it: gRPC comes in a later release");
+    from.unsupported("server.roles", &["all"], "remove it: all roles run in this process");
+    ServerConfig {
+        bind,
+        public_url: from.take("server.public_url", None, |raw| http_url(raw).map(Some)),
+        data_dir: from.take("server.data_dir", default.data_dir, |raw| text(raw, "write the path of a directory").map(PathBuf::from)),
+        web_client: from.bool("server.web_client", default.web_client),
+        cors_origins: from.take("server.cors_origins", default.cors_origins, |raw| {
+            let fix = "write origins such as \"https://app.example.org\", or \"*\" for all";
+            Origins::parse(&list(raw, fix)?).or_else(|error| problem(shown(&error.to_string()), fix))
+        }),
+        trusted_proxies: from.take("server.trusted_proxies", default.trusted_proxies, |raw| {
+            let fix = "write addresses or ranges such as \"10.0.0.0/8\"";
+            TrustedProxies::parse(&list(raw, fix)?).or_else(|error| problem(shown(&error.to_string()), fix))
+        }),
+        shutdown_grace: from.duration("server.shutdown_grace", default.shutdown_grace, Duration::from_millis(100)..=Duration::from_secs(600)),
+    }
+}
+
+fn storage(from: &mut Reader) -> StorageConfig {
+    let later = "use SQLite (sqlite://path/to/wa.db) in this release, or remove it for the SQLite file under server.data_dir";
+    let sqlite = |raw: &Raw| {
+        let url = text(raw, later)?;
+        // Only the scheme is quoted: a URL may hold a password.
+        match url.split_once(':') {
+            Some(("sqlite", rest)) if !rest.trim_start_matches('/').is_empty() => Ok(Some(url)),
+            Some(("sqlite", _)) => problem("names no file", "write sqlite://path/to/wa.db"),
+            Some((scheme @ ("postgres" | "postgresql" | "mongodb" | "mongodb+srv" | "redis" | "nats" | "s3"), _)) => {
+                problem(format!("{scheme} is not supported in this release"), later)
+            }
+            _ => problem("is not the URL of a database", later),
+        }
+    };
+    let database = from.take("storage.database", None, sqlite);
+    let messages = from.take("storage.messages", None, sqlite);
+    if messages.is_some() && messages != database {
+        from.refuse(
+            "storage.messages",
+            "is another database than storage.database, which is not supported in this release",
+            "remove it: messages are stored in storage.database",
+        );
+    }
+    from.unsupported("storage.cache", &["memory:"], "remove it, or write \"memory:\": other caches come in a later release");
+    from.unsupported("storage.events", &["memory:"], "remove it, or write \"memory:\": other event buses come in a later release");
+    from.unsupported("storage.media", &[], "remove it: media come in a later release");
+    StorageConfig { database }
+}
+
+fn auth(from: &mut Reader, default: &AuthConfig) -> AuthConfig {
+    let (minute, day) = (Duration::from_secs(60), Duration::from_secs(86_400));
+    let attempts = from.count("auth.otp_max_attempts", default.otp_max_attempts as usize, 1..=100);
+    AuthConfig {
+        jwt_secret: from.secret("auth.jwt_secret", SHORTEST_JWT_SECRET),
+        jwt_previous_secrets: from.secrets("auth.jwt_previous_secrets", SHORTEST_JWT_SECRET),
+        access_ttl: from.duration("auth.access_ttl", default.access_ttl, Duration::from_secs(1)..=day),
+        refresh_ttl: from.duration("auth.refresh_ttl", default.refresh_ttl, minute..=3650 * day),
+        otp_ttl: from.duration("auth.otp_ttl", default.otp_ttl, Duration::from_secs(1)..=day),
+        otp_max_attempts: u32::try_from(attempts).unwrap_or(default.otp_max_attempts),
+    }
+}
+
+fn sms(from: &mut Reader) -> SmsConfig {
+    let fix = "write \"log\" or \"webhook\"";
+    let webhook = from.take("sms.provider", false, |raw| match text(raw, fix)?.as_str() {
+        "log" => Ok(false),
+        "webhook" => Ok(true),
+        other => problem(format!("\"{}\" is not a provider", shown(other)), fix),
+    });
+    let url = from.take("sms.webhook_url", None, |raw| http_url(raw).map(|url| Some(Secret::new(url.to_string()))));
+    let secret = from.secret("sms.webhook_secret", 1);
+    match (webhook, url) {
+        (true, Some(url)) => SmsConfig::Webhook { url, secret },
+        (true, None) => {
+            // A URL that was set and wrong has been reported already.
+            if from.origin("sms.webhook_url") == Origin::Default {
+                from.refuse("sms.webhook_url", "is missing, but sms.provider is \"webhook\"", "name the URL that takes text messages");
+            }
+            SmsConfig::Log
+        }
+        (false, Some(_)) => {
+            from.refuse("sms.webhook_url", "has no effect, because sms.provider is \"log\"", "set sms.provider = \"webhook\", or remove it");
+            SmsConfig::Log
+        }
+        (false, None) => SmsConfig::Log,
+    }
+}
+
+fn telemetry(from: &mut Reader, default: TelemetryConfig) -> TelemetryConfig {
+    from.unsupported("telemetry.otlp_endpoint", &["off"], "remove it: tracing over OTLP comes in a later release");
+    TelemetryConfig {
+        log_format: from.take("telemetry.log_format", default.log_format, |raw| {
+            let fix = "write \"auto\", \"json\" or \"pretty\"";
+            match text(raw, fix)?.as_str() {
+                "auto" => Ok(LogFormat::Auto),
+                "json" => Ok(LogFormat::Json),
+                "pretty" => Ok(LogFormat::Pretty),
+                other => problem(format!("\"{}\" is not a log format", shown(other)), fix),
+            }
+        }),
+        log_level: from.take("telemetry.log_level", default.log_level, log_level),
+        metrics_bind: from.take("telemetry.metrics_bind", default.metrics_bind, |raw| address(raw).map(Some)),
+    }
+}
+
+fn address(raw: &Raw) -> Read<SocketAddr> {
+    let fix = "write address:port, such as \"127.0.0.1:8080\" or \"0.0.0.0:8080\"";
+    let text = text(raw, fix)?;
+    let numeric = text.trim().strip_prefix("localhost:").map_or_else(|| text.trim().to_owned(), |port| format!("127.0.0.1:{port}"));
+    numeric.parse().or_else(|_| problem(format!("\"{}\" is not an address with a port", shown(&text)), fix))
+}
+
+fn http_url(raw: &Raw) -> Read<Url> {
+    let fix = "write an http or https URL, such as \"https://chat.example.org\"";
+    match Url::parse(text(raw, fix)?.trim()) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
+        Ok(_) => problem("is not an http or https URL", fix),
+        Err(error) => problem(format!("is not a URL: {error}"), fix),
+    }
+}
+
+/// A level, or levels by module; what the log output understands of it, so that nothing is silently ignored.
+fn log_level(raw: &Raw) -> Read<String> {
+    let fix = "write error, warn, info, debug or trace, or by module as \"info,wa_storage=debug\"";
+    let text = text(raw, fix)?;
+    let is_level = |level: &str| matches!(level.to_ascii_lowercase().as_str(), "off" | "error" | "warn" | "info" | "debug" | "trace");
+    let is_module = |module: &str| !module.is_empty() && module.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':'));
+    for part in text.split(',') {
+        let valid = match part.trim().split_once('=') {
+            Some((module, level)) => is_module(module) && is_level(level),
+            None => is_level(part.trim()),
+        };
+        if !valid {
+            return problem(format!("\"{}\" is not a log level", shown(part)), fix);
+        }
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,45 @@
+//! What must be done from time to time while the server runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+use wa_core::api::PresenceApi;
+use wa_storage::Stores;
+use wa_transport::metrics::Metrics;
+
+/// How much later than at its time the end of typing may be told.
+const TYPING: Duration = Duration::from_millis(250);
+
+/// How old gauges may be.
+const GAUGES: Duration = Duration::from_secs(1);
+
+/// Ends typing notices that ran out, and keeps the gauges true, for ever.
+pub(crate) async fn run(presence: Arc<dyn PresenceApi>, stores: Arc<Stores>, metrics: Metrics) {
+    let every = |period| {
+        let mut interval = interval(period);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        interval
+    };
+    let (mut typing, mut gauges) = (every(TYPING), every(GAUGES));
+    loop {
+        tokio::select! {
+            _ = typing.tick() => {
+                if let Err(error) = presence.expire_typing().await {
+                    tracing::debug!(%error, "the end of typing notices could not be told");
+                }
+            }
+            _ = gauges.tick() => measure(&stores, &metrics),
+        }
+    }
+}
+
+fn measure(stores: &Stores, metrics: &Metrics) {
+    let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    metrics.outbox_depth().set(gauge(stores.relay.depth()));
+    let readers = stores.pool_use();
+    metrics.pool_connections("database_readers", "idle", readers.idle.into());
+    metrics.pool_connections("database_readers", "used", readers.open.saturating_sub(readers.idle).into());
+    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    metrics.runtime_tasks().set(gauge(tasks as u64));
+}

@@ -1,0 +1,201 @@
+//! Secrets that nobody configured: made once and kept in `secrets.toml` in the data directory, for this user's eyes only.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use wa_core::ports::Env;
+
+use crate::config::{SHORTEST_JWT_SECRET, Secret};
+
+const FILE: &str = "secrets.toml";
+
+/// Larger files are not ours.
+const LARGEST: u64 = 64 << 10;
+
+/// The secrets cannot be had. Their values are not in it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SecretsError {
+    /// The file can be neither read nor made.
+    #[error("cannot {action} {}: {source}; make it readable and its folder writable for this user, or set auth.jwt_secret", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Others may read the file.
+    #[error("{} can be read by other users (mode {mode:03o}); run: chmod 600 {}", path.display(), path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// The file does not hold what it should.
+    #[error("{} is damaged: {reason}; restore it from a backup, or remove it to have new secrets made, which logs everybody out", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: &'static str,
+    },
+}
+
+#[derive(Deserialize)]
+struct Contents {
+    jwt_secret: String,
+}
+
+/// The secret that signs access tokens, made now if there is none yet. Of servers that start at once, all get the same.
+pub(crate) fn jwt_secret(data_dir: &Path, env: &dyn Env) -> Result<Secret, SecretsError> {
+    let path = data_dir.join(FILE);
+    match read(&path)? {
+        Some(secret) => Ok(secret),
+        None => {
+            create(data_dir, &path, env).map_err(|source| SecretsError::Io { action: "make", path: path.clone(), source })?;
+            read(&path)?.ok_or(SecretsError::Damaged { path, reason: "it was removed while the server started" })
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Secret>, SecretsError> {
+    let io = |source| SecretsError::Io { action: "read", path: path.to_owned(), source };
+    let damaged = |reason| SecretsError::Damaged { path: path.to_owned(), reason };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io(error)),
+    };
+    check_permissions(path, &file)?;
+    let mut text = Vec::new();
+    file.take(LARGEST).read_to_end(&mut text).map_err(io)?;
+    let text = String::from_utf8(text).map_err(|_| damaged("it is not text"))?;
+    // The parser's own error would quote the line.
+    let contents: Contents = toml::from_str(&text).map_err(|_| damaged("it holds no jwt_secret = \"…\""))?;
+    if contents.jwt_secret.len() < SHORTEST_JWT_SECRET {
+        return Err(damaged("its jwt_secret is shorter than 32 bytes"));
+    }
+    Ok(Some(Secret::new(contents.jwt_secret)))
+}
+
+#[cfg(unix)]
+fn check_permissions(path: &Path, file: &File) -> Result<(), SecretsError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let metadata = file.metadata().map_err(|source| SecretsError::Io { action: "read", path: path.to_owned(), source })?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 { Err(SecretsError::Exposed { path: path.to_owned(), mode }) } else { Ok(()) }
+}
+
+#[cfg(not(unix))]
+fn check_permissions(_path: &Path, _file: &File) -> Result<(), SecretsError> {
+    Ok(())
+}
+
+/// Writes a file beside it and links it into place: whoever looks sees the whole file or none, and the first to come wins.
+fn create(data_dir: &Path, path: &Path, env: &dyn Env) -> io::Result<()> {
+    let mut random = [0; 40];
+    env.fill(&mut random);
+    let (secret, tag) = (hex(&random[..32]), hex(&random[32..]));
+    let text = format!("# Made once by the chat server. Whoever can read this file can log in as anybody.\njwt_secret = \"{secret}\"\n");
+    let draft = data_dir.join(format!(".{FILE}.{tag}"));
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&draft)?;
+    let placed = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| match std::fs::hard_link(&draft, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        placed => placed,
+    });
+    std::fs::remove_file(&draft)?;
+    placed?;
+    // The name must survive a crash as well, or the next start would make another secret.
+    #[cfg(unix)]
+    File::open(data_dir)?.sync_all()?;
+    Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::SystemEnv;
+
+    fn directory() -> tempfile::TempDir {
+        tempfile::tempdir().expect("a directory")
+    }
+
+    fn put(directory: &tempfile::TempDir, text: &[u8], mode: u32) {
+        let path = directory.path().join(FILE);
+        std::fs::write(&path, text).expect("written");
+        #[cfg(unix)]
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("set");
+    }
+
+    #[test]
+    fn a_secret_is_made_once_and_kept() {
+        let directory = directory();
+        let first = jwt_secret(directory.path(), &SystemEnv).expect("made");
+        assert_eq!(jwt_secret(directory.path(), &SystemEnv).expect("read"), first);
+        assert_eq!(first.reveal().len(), 64);
+        assert_eq!(std::fs::read_dir(directory.path()).expect("listed").count(), 1, "no draft is left");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_file_is_for_this_user_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = directory();
+        jwt_secret(directory.path(), &SystemEnv).expect("made");
+        let mode = std::fs::metadata(directory.path().join(FILE)).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn servers_that_start_at_once_get_the_same_secret() {
+        let directory = directory();
+        let secrets: Vec<Secret> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| jwt_secret(directory.path(), &SystemEnv).expect("had"))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+        });
+        assert!(secrets.iter().all(|secret| *secret == secrets[0]));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_others_can_read_is_refused() {
+        let directory = directory();
+        put(&directory, b"jwt_secret = \"0123456789abcdef0123456789abcdef\"", 0o644);
+        let error = jwt_secret(directory.path(), &SystemEnv).expect_err("refused").to_string();
+        assert!(error.contains("mode 644") && error.contains("chmod 600"), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_file_is_refused_without_showing_it_and_left_alone() {
+        for text in [b"".as_slice(), b"jwt_secret = \"hunter2\"", b"jwt_secret = hunter2", b"[jwt_secret]", b"\xff\xfehunter2"] {
+            let directory = directory();
+            put(&directory, text, 0o600);
+            let error = jwt_secret(directory.path(), &SystemEnv).expect_err("refused").to_string();
+            assert!(error.contains("is damaged") && !error.contains("hunter2"), "{error}");
+            assert_eq!(std::fs::read(directory.path().join(FILE)).expect("there"), text);
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_told() {
+        let error = jwt_secret(Path::new("/nowhere/at/all"), &SystemEnv).expect_err("refused").to_string();
+        assert!(error.contains("cannot make /nowhere/at/all/secrets.toml"), "{error}");
+    }
+}

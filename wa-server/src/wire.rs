@@ -1,0 +1,232 @@
+//! Puts the parts together: opens the stores, builds each service on its ports, and starts what runs in the background.
+//! The one place that knows which implementation stands behind which trait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use wa_core::api::{AuthApi, Authenticator};
+use wa_core::limits::Limits;
+use wa_core::ports::{Env, EventBus, SmsSender, Subscription};
+use wa_core::service::{
+    AuthConfig, AuthDeps, AuthService, ChatDeps, ChatService, FanOutDeps, FanOutService, MessageDeps, MessageService, Names, PresenceDeps, PresenceService,
+    TokenSigner, UserDeps, UserService,
+};
+use wa_storage::{OpenError, StorageConfig, Stores};
+use wa_transport::Backend;
+use wa_transport::bus::MemoryEventBus;
+use wa_transport::metrics::Metrics;
+use wa_transport::sms::{LogSmsSender, WebhookSmsSender};
+use wa_transport::ws::{Delivery, Hub};
+
+use crate::config::{Config, Secret, SmsConfig};
+use crate::readiness::ServerReadiness;
+use crate::start::StartError;
+use crate::{housekeeping, secrets};
+
+/// Who makes access tokens (the claim `iss`).
+const ISSUER: &str = "wa-server";
+
+/// All parts, running.
+pub(crate) struct Wired {
+    pub(crate) backend: Backend,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) bus: Arc<dyn EventBus>,
+    pub(crate) readiness: Arc<ServerReadiness>,
+    stores: Arc<Stores>,
+    delivery: Box<dyn Subscription>,
+    relay: AbortOnDropHandle<()>,
+    relay_stop: CancellationToken,
+    housekeeping: AbortOnDropHandle<()>,
+}
+
+/// Builds everything for this configuration, with the host's own parts where it brought some.
+pub(crate) async fn wire(
+    config: &Config,
+    own_authenticator: Option<Arc<dyn Authenticator>>,
+    own_sms: Option<Arc<dyn SmsSender>>,
+    env: Arc<dyn Env>,
+) -> Result<Wired, StartError> {
+    make_data_dir(config)?;
+    let limits = Arc::new(config.limits.clone());
+    let stores = Arc::new(open(config, &limits, &env).await?);
+    let metrics = Metrics::new();
+    let hub = Hub::new(limits.ws_connections, metrics.clone());
+    let bus: Arc<dyn EventBus> = Arc::new(MemoryEventBus::new(limits.bus_queue));
+
+    let (authenticator, auth) = match own_authenticator {
+        Some(authenticator) => (authenticator, None),
+        None => {
+            let service = Arc::new(auth_service(config, own_sms, &stores, &hub, &env, &limits)?);
+            (Arc::clone(&service) as Arc<dyn Authenticator>, Some(service as Arc<dyn AuthApi>))
+        }
+    };
+    let backend = backend(Shared { stores: &stores, hub: &hub, bus: &bus, env, limits, metrics }, authenticator, auth);
+
+    // Subscribed before the relay runs, so that what an earlier process left in the outbox reaches everybody.
+    let delivery = bus.subscribe("ws-delivery", Delivery::new(Arc::clone(&hub), &backend)).await.map_err(StartError::Bus)?;
+    let relay_stop = CancellationToken::new();
+    let relay = tokio::spawn({
+        let (stores, bus, stop) = (Arc::clone(&stores), Arc::clone(&bus), relay_stop.clone());
+        async move { stores.relay.run(bus, stop.cancelled_owned()).await }
+    });
+    let housekeeping = tokio::spawn(housekeeping::run(Arc::clone(&backend.presence), Arc::clone(&stores), backend.metrics.clone()));
+    Ok(Wired {
+        readiness: Arc::new(ServerReadiness::new(Arc::clone(&stores))),
+        backend,
+        hub,
+        bus,
+        stores,
+        delivery,
+        relay: AbortOnDropHandle::new(relay),
+        relay_stop,
+        housekeeping: AbortOnDropHandle::new(housekeeping),
+    })
+}
+
+impl Wired {
+    /// Ends the background work once committed events are handed out, and closes the stores; by then at the latest.
+    pub(crate) async fn stop(self, until: Instant) {
+        self.housekeeping.abort();
+        self.relay_stop.cancel();
+        if timeout_at(until, self.relay).await.is_err() {
+            tracing::warn!("events were left in the outbox; the next start hands them out");
+        }
+        drop(self.delivery);
+        match timeout_at(until, self.stores.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the stores were not closed cleanly; what was acknowledged is durable all the same"),
+            Err(_) => tracing::warn!("the stores were not closed in time; what was acknowledged is durable all the same"),
+        }
+    }
+}
+
+fn make_data_dir(config: &Config) -> Result<(), StartError> {
+    let path = &config.server.data_dir;
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).map_err(|source| StartError::DataDir { path: path.clone(), source })
+}
+
+fn auth_service(
+    config: &Config,
+    own_sms: Option<Arc<dyn SmsSender>>,
+    stores: &Stores,
+    hub: &Arc<Hub>,
+    env: &Arc<dyn Env>,
+    limits: &Arc<Limits>,
+) -> Result<AuthService, StartError> {
+    let auth = &config.auth;
+    let secret = match &auth.jwt_secret {
+        Some(secret) => secret.clone(),
+        None => secrets::jwt_secret(&config.server.data_dir, &**env)?,
+    };
+    let previous: Vec<Vec<u8>> = auth.jwt_previous_secrets.iter().map(|secret| secret.reveal().as_bytes().to_vec()).collect();
+    let sms = match (own_sms, &config.sms) {
+        (Some(sms), _) => sms,
+        (None, SmsConfig::Log) => Arc::new(LogSmsSender) as Arc<dyn SmsSender>,
+        (None, SmsConfig::Webhook { url, secret }) => Arc::new(WebhookSmsSender::new(url.reveal(), secret.as_ref().map(Secret::reveal))?),
+    };
+    Ok(AuthService::new(AuthDeps {
+        users: Arc::clone(&stores.users),
+        sessions: Arc::clone(&stores.sessions),
+        otps: Arc::clone(&stores.otps),
+        sms,
+        limiter: Arc::clone(&stores.rate_limiter),
+        fan_out: Arc::clone(hub) as _,
+        tokens: Arc::new(TokenSigner::new(ISSUER, secret.reveal().as_bytes(), &previous, auth.access_ttl)),
+        env: Arc::clone(env),
+        limits: Arc::clone(limits),
+        config: AuthConfig { otp_ttl: auth.otp_ttl, otp_max_attempts: auth.otp_max_attempts, refresh_ttl: auth.refresh_ttl, echo_otp: config.dev.echo_otp },
+    }))
+}
+
+/// What all services share.
+struct Shared<'a> {
+    stores: &'a Stores,
+    hub: &'a Arc<Hub>,
+    bus: &'a Arc<dyn EventBus>,
+    env: Arc<dyn Env>,
+    limits: Arc<Limits>,
+    metrics: Metrics,
+}
+
+fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Option<Arc<dyn AuthApi>>) -> Backend {
+    let Shared { stores, hub, bus, env, limits, metrics } = shared;
+    let names = Arc::new(Names::new(Arc::clone(&stores.users), Arc::clone(&env), &limits));
+    Backend {
+        authenticator,
+        auth,
+        users: Arc::new(UserService::new(UserDeps {
+            users: Arc::clone(&stores.users),
+            contacts: Arc::clone(&stores.contacts),
+            names: Arc::clone(&names),
+            fan_out: Arc::clone(hub) as _,
+            env: Arc::clone(&env),
+            limits: Arc::clone(&limits),
+        })),
+        chats: Arc::new(ChatService::new(ChatDeps {
+            chats: Arc::clone(&stores.chats),
+            messages: Arc::clone(&stores.messages),
+            users: Arc::clone(&stores.users),
+            contacts: Arc::clone(&stores.contacts),
+            env: Arc::clone(&env),
+            limits: Arc::clone(&limits),
+        })),
+        messages: Arc::new(MessageService::new(MessageDeps {
+            messages: Arc::clone(&stores.messages),
+            receipts: Arc::clone(&stores.receipts),
+            chats: Arc::clone(&stores.chats),
+            users: Arc::clone(&stores.users),
+            contacts: Arc::clone(&stores.contacts),
+            names,
+            env: Arc::clone(&env),
+            limits: Arc::clone(&limits),
+        })),
+        presence: Arc::new(PresenceService::new(PresenceDeps {
+            presence: Arc::clone(&stores.presence),
+            typing: Arc::clone(&stores.typing),
+            chats: Arc::clone(&stores.chats),
+            users: Arc::clone(&stores.users),
+            contacts: Arc::clone(&stores.contacts),
+            bus: Arc::clone(bus),
+            env: Arc::clone(&env),
+            limits: Arc::clone(&limits),
+        })),
+        fan_out: Arc::new(FanOutService::new(FanOutDeps {
+            chats: Arc::clone(&stores.chats),
+            users: Arc::clone(&stores.users),
+            contacts: Arc::clone(&stores.contacts),
+        })),
+        rate_limiter: Arc::clone(&stores.rate_limiter),
+        limits,
+        env,
+        metrics,
+    }
+}
+
+/// How often the stores are tried, and the first pause, which doubles.
+const ATTEMPTS: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Opens the stores; what may come up late, such as a volume that is being mounted, is tried again.
+async fn open(config: &Config, limits: &Limits, env: &Arc<dyn Env>) -> Result<Stores, StartError> {
+    let mut storage = StorageConfig::new(config.database_url());
+    storage.typing_notices = limits.typing_notices;
+    let mut attempt = 1;
+    loop {
+        match wa_storage::open(&storage, Arc::clone(env)).await {
+            Ok(stores) => return Ok(stores),
+            Err(error @ (OpenError::Folder { .. } | OpenError::Unusable { .. })) if attempt < ATTEMPTS => {
+                tracing::warn!(%error, attempt, "the database cannot be opened; trying again");
+                tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(attempt - 1)).await;
+                attempt += 1;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! What only shows from within: groups put together on purpose, connections made to fail, relays that fall behind.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use tokio::sync::{Mutex, Semaphore, oneshot};
+use uuid::Uuid;
+use wa_core::chat::{ChatKind, Pair};
+use wa_core::error::{StoreError, StoreErrorKind};
+use wa_core::event::{Event, Fact};
+use wa_core::id::{ChatId, UserId};
+use wa_core::message::{Content, Fingerprint, Seq, Text};
+use wa_core::ports::{
+    Appended, Env, EnvExt as _, EventBus, EventHandler, NewDirectChat, NewMessage, NewUser, Page, PersonalUpdate, Stored, Subscription, Viewer,
+};
+use wa_core::testing::SimEnv;
+
+use super::statement::Statement;
+use super::{Db, SqlStores};
+
+struct House {
+    env: Arc<SimEnv>,
+    stores: SqlStores,
+}
+
+impl House {
+    async fn in_memory() -> Self {
+        Self::over(Db::open_memory(4).await.expect("opens"))
+    }
+
+    fn over(db: Db) -> Self {
+        let env = Arc::new(SimEnv::new(11));
+        Self { stores: SqlStores::new(db, env.clone()), env }
+    }
+
+    async fn user(&self) -> UserId {
+        let new = NewUser { id: self.env.new_id(), phone: None, display_name: String::new(), at: self.env.now() };
+        self.stores.users.register(new).await.expect("registered").0.id
+    }
+
+    fn new_chat(&self, a: UserId, b: UserId) -> NewDirectChat {
+        NewDirectChat { id: self.env.new_id(), event_id: self.env.new_id(), pair: Pair::of(a, b).expect("two"), created_by: a, at: self.env.now() }
+    }
+
+    async fn chat(&self) -> (UserId, ChatId) {
+        let (a, b) = (self.user().await, self.user().await);
+        (a, self.stores.chats.create_direct(self.new_chat(a, b)).await.expect("made").0.id)
+    }
+
+    fn message(&self, chat: ChatId, sender: UserId) -> NewMessage {
+        let content = Content::Text(Text { body: "hello".to_owned(), mentions: Vec::new() });
+        let id: Uuid = self.env.new_id();
+        NewMessage {
+            id: id.into(),
+            event_id: self.env.new_id(),
+            chat_id: chat,
+            chat_kind: ChatKind::Direct,
+            membership_version: 1,
+            sender_id: sender,
+            sender_name: String::new(),
+            client_msg_id: id.to_string(),
+            fingerprint: Fingerprint::of(chat, &content, None),
+            content,
+            reply_to: None,
+            forwarded_from: None,
+            withheld_from: None,
+            expires_at: None,
+            created_at: self.env.now(),
+            origin: None,
+        }
+    }
+
+    async fn stored(&self, chat: ChatId, user: UserId) -> Vec<i64> {
+        let viewer = Viewer { chat_id: chat, user_id: user, above: Seq::ZERO, now: self.env.now() };
+        self.stores.messages.page(&viewer, Page::After(Seq::ZERO), 10_000).await.expect("read").iter().map(|message| message.seq.get()).collect()
+    }
+
+    /// Keeps the writer busy until the sender says go, so that what is queued meanwhile becomes one group.
+    async fn hold_writer(&self) -> (oneshot::Sender<()>, tokio::task::JoinHandle<Stored<()>>) {
+        let (go, wait) = oneshot::channel::<()>();
+        let (started, is_running) = oneshot::channel();
+        let writer = Arc::clone(&self.stores.database.writer);
+        let held = tokio::spawn(async move {
+            writer
+                .run(move |_| {
+                    Box::pin(async move {
+                        let _ = started.send(());
+                        let _ = wait.await;
+                        Ok(())
+                    })
+                })
+                .await
+        });
+        is_running.await.expect("the writer runs");
+        (go, held)
+    }
+
+    /// Runs this on the writer's connection, in a transaction of its own.
+    async fn on_writer(&self, sql: &'static str) -> Stored<u64> {
+        self.stores.database.writer.run(move |tx| Box::pin(async move { tx.execute(Statement::fixed(sql)).await })).await
+    }
+}
+
+/// Lets queued futures reach the queue before the group is let go: they do so when they are first polled.
+async fn together<T>(house: &House, jobs: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let (go, held) = house.hold_writer().await;
+    let mut go = Some(go);
+    let release = async {
+        go.take().map(|go| go.send(()));
+    };
+    let (answers, ()) = tokio::join!(join_all(jobs), release);
+    held.await.expect("joined").expect("the holder's work is committed");
+    answers
+}
+
+#[tokio::test]
+async fn a_refused_append_does_not_touch_the_others_of_its_group() {
+    let house = House::in_memory().await;
+    let (a, chat) = house.chat().await;
+    let mut messages: Vec<NewMessage> = (0..20).map(|_| house.message(chat, a)).collect();
+    messages[7].id = messages[3].id;
+    let answers = together(&house, messages.into_iter().map(|message| house.stores.messages.append(message))).await;
+    let refused: Vec<usize> = (0..20).filter(|index| answers[*index].is_err()).collect();
+    assert_eq!(refused, [7], "one id cannot be that of two messages");
+    assert_eq!(house.stored(chat, a).await, (1..=19).collect::<Vec<_>>());
+    let outbox = house.stores.database.db.read(Statement::fixed("SELECT events FROM outbox ORDER BY id DESC LIMIT 1")).await.expect("read");
+    let events: Vec<Event> = serde_json::from_str(&outbox[0].text(0).expect("text")).expect("events");
+    assert_eq!(events.iter().filter(|event| matches!(event.fact, Fact::MessageNew(_))).count(), 19, "all in the one group");
+}
+
+#[tokio::test]
+async fn refused_work_does_not_touch_the_others_of_its_group() {
+    let house = House::in_memory().await;
+    let (a, chat) = house.chat().await;
+    let (b, unknown) = (house.user().await, house.env.new_id());
+    let contacts = &house.stores.contacts;
+    let at = house.env.now();
+    let answers = together(&house, [b, unknown, chat_partner(&house, chat, a).await].map(|target| contacts.set_blocked(a, target, true, at))).await;
+    assert!(answers[0].is_ok() && answers[2].is_ok());
+    assert_eq!(answers[1].as_ref().err().map(|error| error.kind), Some(StoreErrorKind::Other), "nobody blocks who is not there");
+    assert_eq!(contacts.list(a).await.expect("read").len(), 2);
+    assert!(house.stores.chats.set_personal(a, chat, PersonalUpdate::Pin(true)).await.expect("the writer goes on"));
+}
+
+async fn chat_partner(house: &House, chat: ChatId, of: UserId) -> UserId {
+    let membership = house.stores.chats.membership(chat).await.expect("read").expect("the chat exists");
+    membership.peer_of(of).expect("a direct chat has two sides").user_id
+}
+
+#[tokio::test]
+async fn a_failed_commit_fails_the_whole_group_and_the_next_one_works() {
+    let house = House::in_memory().await;
+    let (a, chat) = house.chat().await;
+    let writer = &house.stores.database.writer;
+    // A violation that is only looked at when the transaction is committed.
+    let breaking = writer.run(|tx| {
+        Box::pin(async move {
+            tx.execute(Statement::fixed("PRAGMA defer_foreign_keys = ON")).await?;
+            tx.execute(Statement::fixed("INSERT INTO privacy_settings (user_id, updated_at) VALUES (x'00', 0)")).await
+        })
+    });
+    let (go, held) = house.hold_writer().await;
+    let release = async { go.send(()) };
+    let message = house.message(chat, a);
+    let (broken, appended, _) = tokio::join!(breaking, house.stores.messages.append(message.clone()), release);
+    held.await.expect("joined").expect("the group before it is committed");
+    assert_eq!(broken.map_err(|error| error.kind), Err(StoreErrorKind::Unavailable));
+    assert_eq!(appended.map_err(|error| error.kind), Err(StoreErrorKind::Unavailable));
+    assert_eq!(house.stored(chat, a).await, [0; 0], "what was not acknowledged is not there either");
+    assert!(matches!(house.stores.messages.append(message).await, Ok(Appended::Stored(message)) if message.seq == Seq::new(1)));
+}
+
+#[tokio::test]
+async fn a_full_or_read_only_disk_is_unavailable_and_recovers_without_a_restart() {
+    for pragma in ["PRAGMA max_page_count = 1", "PRAGMA query_only = ON"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let house = House::over(Db::open_file(&folder.path().join("wa.db"), 4).await.expect("opens"));
+        let (a, chat) = house.chat().await;
+        let mut kept = 0;
+        house.on_writer(pragma).await.expect("set on the present connection");
+        let mut failures = 0;
+        // Free pages are used up first.
+        for _ in 0..2000 {
+            match house.stores.messages.append(house.message(chat, a)).await {
+                Ok(appended) => {
+                    assert!(matches!(appended, Appended::Stored(_)));
+                    kept += 1;
+                }
+                Err(error) => {
+                    assert_eq!(error.kind, StoreErrorKind::Unavailable, "{pragma}: {error}");
+                    failures += 1;
+                    break;
+                }
+            }
+        }
+        assert_eq!(failures, 1, "{pragma}");
+        house.stores.database.probe().await.expect("a new connection has the space again");
+        assert!(matches!(house.stores.messages.append(house.message(chat, a)).await, Ok(Appended::Stored(_))));
+        assert_eq!(house.stored(chat, a).await, (1..=kept + 1).collect::<Vec<_>>(), "{pragma}");
+        house.stores.database.close().await.expect("closes");
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_is_unavailable_within_the_time_for_answers() {
+    let house = House::in_memory().await;
+    let (a, chat) = house.chat().await;
+    let (go, held) = house.hold_writer().await;
+    let waiting: Vec<_> = (0..5000).map(|_| house.message(chat, a)).map(|message| house.stores.messages.append(message)).collect();
+    let answers = tokio::time::timeout(std::time::Duration::from_secs(5), join_all(waiting)).await.expect("everybody is answered");
+    assert!(answers.iter().all(|answer| matches!(answer, Err(StoreError { kind: StoreErrorKind::Unavailable, .. }))));
+    let reasons: std::collections::BTreeSet<String> = answers.iter().filter_map(|answer| Some(answer.as_ref().err()?.source.to_string())).collect();
+    assert_eq!(reasons.len(), 2, "some found the queue full, some were not answered in time: {reasons:?}");
+    let _ = go.send(());
+    let _ = held.await;
+    assert!(matches!(house.stores.messages.append(house.message(chat, a)).await, Ok(Appended::Stored(_))), "afterwards it goes on");
+}
+
+#[tokio::test]
+async fn a_closed_store_refuses_as_unavailable() {
+    let house = House::in_memory().await;
+    let (a, chat) = house.chat().await;
+    house.stores.database.close().await.expect("closes");
+    house.stores.database.close().await.expect("closing twice is closing once");
+    let appended = house.stores.messages.append(house.message(chat, a)).await;
+    assert_eq!(appended.map_err(|error| error.kind), Err(StoreErrorKind::Unavailable));
+    assert_eq!(house.stores.users.get(&[a]).await.map_err(|error| error.kind), Err(StoreErrorKind::Unavailable));
+}
+
+/// Takes batches as long as it has permits.
+#[derive(Debug)]
+struct Gate {
+    permits: Semaphore,
+    taken: Mutex<Vec<Arc<Event>>>,
+    failures: std::sync::atomic::AtomicU32,
+}
+
+impl Gate {
+    fn new(permits: usize) -> Arc<Self> {
+        Arc::new(Self { permits: Semaphore::new(permits), taken: Mutex::default(), failures: 0.into() })
+    }
+
+    async fn places(&self) -> Vec<i64> {
+        let place = |event: &Arc<Event>| if let Fact::MessageNew(new) = &event.fact { Some(new.message.seq.get()) } else { None };
+        self.taken.lock().await.iter().filter_map(place).collect()
+    }
+}
+
+#[async_trait]
+impl EventBus for Gate {
+    async fn publish(&self, events: &[Arc<Event>]) -> Stored<()> {
+        use std::sync::atomic::Ordering::SeqCst;
+        if self.failures.load(SeqCst) > 0 {
+            self.failures.fetch_sub(1, SeqCst);
+            return Err(StoreError::unavailable("test", "not now"));
+        }
+        self.permits.acquire().await.expect("open").forget();
+        self.taken.lock().await.extend_from_slice(events);
+        Ok(())
+    }
+
+    async fn subscribe(&self, _: &'static str, _: Arc<dyn EventHandler>) -> Stored<Box<dyn Subscription>> {
+        Err(StoreError::other("test", "nobody subscribes here"))
+    }
+}
+
+#[tokio::test]
+async fn a_relay_that_fell_behind_publishes_everything_in_order_and_once() {
+    let house = House::in_memory().await;
+    let (a, chat) = house.chat().await;
+    let bus = Gate::new(10);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let relay = Arc::clone(&house.stores.relay);
+    let running = tokio::spawn({
+        let bus = bus.clone();
+        async move { relay.run(bus, async move { drop(stopped.await) }).await }
+    });
+    // One group each, and more of them than fit between writer and relay.
+    for _ in 0..600 {
+        house.stores.messages.append(house.message(chat, a)).await.expect("stored");
+    }
+    assert!(house.stores.relay.depth() > 500, "{}", house.stores.relay.depth());
+    bus.failures.store(2, std::sync::atomic::Ordering::SeqCst);
+    bus.permits.add_permits(10_000);
+    for _ in 0..50 {
+        house.stores.messages.append(house.message(chat, a)).await.expect("stored");
+    }
+    stop.send(()).expect("the relay runs");
+    running.await.expect("the relay ends");
+    assert_eq!(bus.places().await, (1..=650).collect::<Vec<_>>());
+    assert_eq!(house.stores.relay.depth(), 0);
+    let left = house.stores.database.db.read(Statement::fixed("SELECT COUNT(*) FROM outbox")).await.expect("read");
+    assert_eq!(left[0].int(0).expect("a count"), 0, "what was published is deleted");
+}
+
+#[tokio::test]
+async fn what_a_crash_left_in_the_outbox_is_published_by_the_next_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("wa.db");
+    let house = House::over(Db::open_file(&path, 4).await.expect("opens"));
+    let (a, chat) = house.chat().await;
+    for _ in 0..40 {
+        house.stores.messages.append(house.message(chat, a)).await.expect("stored");
+    }
+    // Nobody ran the relay; the process ends without saying so.
+    drop(house);
+    let house = House::over(Db::open_file(&path, 4).await.expect("opens again"));
+    let bus = Gate::new(1000);
+    house.stores.relay.run(bus.clone(), std::future::ready(())).await;
+    assert_eq!(bus.places().await, (1..=40).collect::<Vec<_>>());
+    house.stores.messages.append(house.message(chat, a)).await.expect("stored");
+    house.stores.relay.run(bus.clone(), std::future::ready(())).await;
+    assert_eq!(bus.places().await, (1..=41).collect::<Vec<_>>(), "and once is enough");
+    house.stores.database.close().await.expect("closes");
+}
+
+#[tokio::test]
+async fn an_unreadable_row_of_the_outbox_does_not_stop_the_others() {
+    let house = House::in_memory().await;
+    let (a, chat) = house.chat().await;
+    house.on_writer("INSERT INTO outbox (events, created_at) VALUES ('not events', 0)").await.expect("inserted");
+    house.stores.messages.append(house.message(chat, a)).await.expect("stored");
+    let bus = Gate::new(1000);
+    house.stores.relay.run(bus.clone(), std::future::ready(())).await;
+    assert_eq!(bus.places().await, [1]);
+}
