@@ -120,6 +120,10 @@ pub struct Pending {
 #[async_trait]
 pub trait MessageApi: Send + Sync {
     /// Stores a message and announces it. When this returns, it is durable.
+    ///
+    /// A text that answers nothing, into a chat to which the caller has just sent, reaches the store before this first
+    /// waits: so sends that are begun one after the other are stored in that order, without each waiting for the one
+    /// before. Transports that keep many in flight rely on it.
     async fn send(&self, caller: &Caller, message: SendMessage) -> Result<Sent>;
 
     /// A page of a chat's history.
