@@ -110,6 +110,9 @@ async fn carry_out(context: &Context, socket: &Arc<Socket>, request: Request, re
     match request {
         Request::Send(message) => {
             let sent = backend.messages.send(caller, message).await?;
+            if !sent.duplicate {
+                backend.metrics.messages_persisted().inc();
+            }
             return Ok(SentMessage::from(&sent).frame(req_id, backend.env.now()));
         }
         Request::Sync(request) => return Ok(backend.messages.sync(caller, request).await?.frame(req_id, backend.env.now())),
