@@ -5,7 +5,7 @@ CARGO ?= cargo
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt bench migrate-up migrate-down
+.PHONY: help run test power lint fmt bench migrate-up migrate-down
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,10 @@ run: ## Serve in development mode, with demo users, on http://127.0.0.1:8080
 
 test: ## Run all tests, those in the documentation included
 	$(CARGO) test --workspace --all-features $(ARGS)
+
+power: ## Look for losses in 5,000 simulated power failures, and try failing disks
+	WA_POWER_IMAGES=$${WA_POWER_IMAGES:-5000} WA_POWER_MESSAGES=$${WA_POWER_MESSAGES:-4000} \
+	$(CARGO) test --workspace --all-features --test chaos -- --nocapture power:: disk:: $(ARGS)
 
 lint: ## Check formatting, lints and documentation, with warnings denied
 	$(CARGO) fmt --all --check
