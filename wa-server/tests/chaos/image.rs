@@ -327,7 +327,11 @@ impl Disk {
             let file = self.file(record.file);
             // Another sync that ended meanwhile may have taken some of it.
             let count = sync.changes.min(file.waiting.len());
-            if failed { file.make_doubtful(count) } else { file.make_durable(count) }
+            if failed {
+                file.make_doubtful(count)
+            } else {
+                file.make_durable(count)
+            }
             for ((inode, _), other) in &mut self.syncs {
                 if *inode == record.file {
                     other.changes = other.changes.saturating_sub(count);

@@ -69,7 +69,8 @@ impl Machine {
         let (root, shim) = (folder.path().join("root"), folder.path().join("shim.so"));
         std::fs::create_dir(&root).unwrap();
         std::fs::create_dir(folder.path().join("control")).unwrap();
-        let compiled = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&shim).arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/chaos/shim.c")).output();
+        let compiled =
+            Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&shim).arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/chaos/shim.c")).output();
         let compiled = compiled.expect("a C compiler named cc is needed to build the shim, as for SQLite itself");
         assert!(compiled.status.success(), "the shim cannot be built: {}", String::from_utf8_lossy(&compiled.stderr));
         let config = "[limits]\nenabled = false\n[auth]\naccess_ttl = \"24h\"\n[dev]\necho_otp = true\n[telemetry]\nlog_level = \"warn\"\n";
@@ -82,7 +83,6 @@ impl Machine {
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
-
 
     /// What the shim has written down.
     pub(crate) fn record(&self) -> PathBuf {

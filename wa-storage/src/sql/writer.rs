@@ -317,6 +317,8 @@ impl Task {
                     self.last_outbox_id = position.id;
                     self.handoff.hand_over(position, committed.events);
                 }
+                #[cfg(feature = "failpoints")]
+                wa_core::faults::pass("before_answer");
                 // Whoever asked may have given up by now.
                 for (reply, placed) in group.append_replies.into_iter().zip(committed.placed) {
                     let _ = reply.send(placed);
@@ -408,7 +410,13 @@ impl Task {
             let id = rows.first().ok_or_else(|| StoreError::other(tx.dialect().name(), "the outbox gave no id"))?.int(0)?;
             position = Some(Position { previous: self.last_outbox_id, id });
         }
+        #[cfg(feature = "planted")]
+        let placed = answer_too_early(&mut group.append_replies, placed).await;
+        #[cfg(feature = "failpoints")]
+        wa_core::faults::pass("before_commit");
         connection.execute(Statement::fixed("COMMIT")).await?;
+        #[cfg(feature = "failpoints")]
+        wa_core::faults::pass("after_commit");
         self.swept = self.swept.max(published);
         self.handoff.swept(self.swept);
         Ok(Committed { placed, rose, position, events })
@@ -430,6 +438,19 @@ impl Task {
         self.connection = Some(connection);
         Ok(())
     }
+}
+
+/// The planted defect `ack_before_commit`: messages are acknowledged first and become durable a little later.
+#[cfg(feature = "planted")]
+async fn answer_too_early(replies: &mut Vec<oneshot::Sender<Stored<Placed>>>, placed: Vec<Stored<Placed>>) -> Vec<Stored<Placed>> {
+    if !wa_core::faults::planted("ack_before_commit") {
+        return placed;
+    }
+    for (reply, placed) in replies.drain(..).zip(placed) {
+        let _ = reply.send(placed);
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    Vec::new()
 }
 
 async fn batches(tx: &mut Tx<'_>, appends: &[Append], receives: &[Receive]) -> Stored<(Vec<Placed>, Vec<bool>)> {
