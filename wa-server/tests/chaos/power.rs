@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use wa_core::id::{ChatId, UserId};
@@ -44,6 +45,8 @@ struct Recording {
     chats: Vec<(String, usize)>,
     /// When people and chats were all there.
     settled_by: u64,
+    /// From where to where in the recording the server started again.
+    restarts: Vec<(u64, u64)>,
     acknowledged: Vec<Acknowledged>,
     /// The data as it was at the end.
     last: BTreeMap<PathBuf, Vec<u8>>,
@@ -129,7 +132,7 @@ async fn record(planted: Option<&'static str>, messages: usize, random: &mut Ran
     senders.end().await;
 
     // Syncs fail for a while, twice; the second time it does not live to see them work again.
-    machine.start().await;
+    let mut restarts = vec![restart(&mut machine).await];
     let senders = Senders::start(&machine, &people, &chats, &notes, random);
     until("messages after a kill", || count() >= messages / 2).await;
     for again in [true, false] {
@@ -147,7 +150,7 @@ async fn record(planted: Option<&'static str>, messages: usize, random: &mut Ran
     senders.end().await;
 
     // Ended in order, under load.
-    machine.start().await;
+    restarts.push(restart(&mut machine).await);
     let senders = Senders::start(&machine, &people, &chats, &notes, random);
     let before = count();
     until("messages after failed syncs and a kill", || count() >= before + messages / 4).await;
@@ -160,13 +163,29 @@ async fn record(planted: Option<&'static str>, messages: usize, random: &mut Ran
     let last = last.filter(|path| !path.to_string_lossy().ends_with(".lock") && !path.to_string_lossy().ends_with("-shm"));
     let last = last.map(|path| (path.strip_prefix(machine.root()).unwrap().to_owned(), std::fs::read(&path).unwrap())).collect();
     let acknowledged = std::mem::take(&mut *notes.lock().unwrap());
-    Recording { root: machine.root().to_owned(), bytes, people, chats, settled_by, acknowledged, last }
+    Recording { root: machine.root().to_owned(), bytes, people, chats, settled_by, restarts, acknowledged, last }
+}
+
+async fn restart(machine: &mut Machine) -> (u64, u64) {
+    let from = machine.position();
+    machine.start().await;
+    (from, machine.position())
+}
+
+/// A moment chosen by chance, as the number of records before it; every other one while the server started again, when
+/// it puts in order what it found.
+fn moment(recording: &Recording, records: &[Record<'_>], random: &mut Random) -> usize {
+    let whole = (0, recording.bytes.len() as u64);
+    let restart = recording.restarts[usize::try_from(random.below(recording.restarts.len() as u64)).unwrap()];
+    let (from, to) = if random.once_in(2) { restart } else { whole };
+    let (from, to) = (records.partition_point(|record| record.end <= from), records.partition_point(|record| record.end <= to));
+    from + usize::try_from(random.below((to - from) as u64 + 1)).unwrap()
 }
 
 /// Makes images at moments chosen by chance, and returns what is wrong with each.
 async fn examine(recording: Arc<Recording>, images: usize, mut random: Random) -> Vec<String> {
     let records: Vec<Record<'_>> = records(&recording.bytes);
-    let mut cuts: Vec<usize> = (0..images).map(|_| usize::try_from(random.below(records.len() as u64 + 1)).unwrap()).collect();
+    let mut cuts: Vec<usize> = (0..images).map(|_| moment(&recording, &records, &mut random)).collect();
     cuts.sort_unstable();
     let memory = Path::new("/dev/shm");
     let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
@@ -181,8 +200,9 @@ async fn examine(recording: Arc<Recording>, images: usize, mut random: Random) -
         let (image, by) = (folder.path().join(number.to_string()), if cut == 0 { 0 } else { records[cut - 1].end });
         disk.write_image(&image, Kept::some(&mut random), &mut random);
         let recording = Arc::clone(&recording);
-        checks.spawn(async move {
-            let found = check(&recording, &image, by).await;
+        let runtime = Handle::current();
+        checks.spawn_blocking(move || {
+            let found = runtime.block_on(check(&recording, &image, by));
             std::fs::remove_dir_all(&image).unwrap();
             drop(permit);
             found.map_err(|found| format!("image {number}, cut after record {cut} of the recording at {by}: {found}"))
@@ -294,6 +314,6 @@ async fn commits_that_are_not_synced_are_caught() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn trust_in_what_a_failed_sync_left_is_caught() {
-    let wrong = run(Some("trust_failed_sync"), 300, 80).await;
+    let wrong = run(Some("trust_failed_sync"), 300, 150).await;
     assert!(!wrong.is_empty(), "nothing was found");
 }
