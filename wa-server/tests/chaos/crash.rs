@@ -33,7 +33,7 @@ const CHATS: [(usize, usize); 10] = [(0, 1), (2, 3), (0, 8), (1, 9), (2, 8), (3,
 const BOTH_WRITE: usize = 2;
 
 /// The failpoints, and the passages among which one is chosen.
-const FAILPOINTS: [(&str, u64); 5] = [("before_commit", 24), ("after_commit", 24), ("before_answer", 24), ("before_ack", 80), ("before_publish", 24)];
+const FAILPOINTS: [(&str, u64); 5] = [("before_commit", 12), ("after_commit", 12), ("before_answer", 12), ("before_ack", 40), ("before_publish", 12)];
 
 /// How a run of the server ends.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl Kill {
     fn draw(random: &mut Random) -> Self {
         match random.below(20) {
             0 => Self::Starting(Duration::from_millis(random.below(120))),
-            1..=8 => Self::Working(Duration::from_micros(random.below(80_000))),
+            1..=8 => Self::Working(Duration::from_micros(random.below(40_000))),
             _ => {
                 let (name, passages) = FAILPOINTS[usize::try_from(random.below(FAILPOINTS.len() as u64)).unwrap()];
                 Self::At(format!("{name}:{}", 1 + random.below(passages)))
