@@ -314,6 +314,11 @@ async fn commits_that_are_not_synced_are_caught() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn trust_in_what_a_failed_sync_left_is_caught() {
-    let wrong = run(Some("trust_failed_sync"), 300, 150).await;
-    assert!(!wrong.is_empty(), "nothing was found");
+    // A group that was cut short by the kill leaves nothing to trust.
+    for _ in 0..4 {
+        if !run(Some("trust_failed_sync"), 300, 60).await.is_empty() {
+            return;
+        }
+    }
+    panic!("nothing was found");
 }

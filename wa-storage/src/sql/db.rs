@@ -130,6 +130,11 @@ impl Db {
             check_content(&mut first, path).await.map_err(describe)?;
         }
         migrate::run_up(&mut first).await.map_err(|error| OpenError::of_migration(&path.display().to_string(), error))?;
+        #[cfg(feature = "planted")]
+        if wa_core::faults::planted("trust_failed_sync") {
+            // Its end would copy the log into the file, and so hide most of what trust in the log can lose.
+            std::mem::forget(connect(&options).await.map_err(describe)?);
+        }
         first.close().await.map_err(|error| describe(Dialect::Sqlite.error(error)))?;
         let readers = pool(options.clone().create_if_missing(false).pragma("query_only", "ON"), readers);
         Ok(Self { options: options.create_if_missing(false), readers, log: Some(log), _lock: Some(lock), _anchor: None })
