@@ -62,9 +62,9 @@ fn a_script_sends_its_lines_in_order_and_ends_when_all_are_stored() {
 fn the_same_profile_twice_is_told_and_has_its_own_exit_code() {
     let world = World::new();
     let mut first = world.spawn(&["chat", "--as", "alice", "bob", "-n", "1"]);
-    first.until("Alice");
+    first.until("Bob");
     let mut second = world.spawn(&["chat", "--as", "alice", "bob", "-n", "1"]);
-    second.until("Alice");
+    second.until("Bob");
     assert!(first.end().code(6).stderr().contains("another program connected with this profile"));
     second.type_in("still here\n");
     second.until("you: still here");
