@@ -9,7 +9,7 @@ mod client;
 mod log;
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -64,6 +64,26 @@ struct Campaign {
     seed: u64,
     kills: u64,
     planted: Option<&'static str>,
+    data: Data,
+}
+
+/// Where the server's data lie meanwhile.
+#[derive(Debug, Clone, Copy)]
+enum Data {
+    /// In memory, if the system has a folder there: a killed process loses no page of the system either way, and without
+    /// waiting for a disk more happens between two kills.
+    Memory,
+    Disk,
+}
+
+impl Data {
+    fn folder(self) -> PathBuf {
+        let memory = PathBuf::from("/dev/shm");
+        match self {
+            Self::Memory if memory.is_dir() => memory,
+            _ => evidence(),
+        }
+    }
 }
 
 /// How it went.
@@ -92,7 +112,7 @@ impl Outcome {
 impl Campaign {
     async fn run(self) -> Outcome {
         let mut random = Random::new(self.seed);
-        let folder = tempfile::Builder::new().prefix(&format!("seed-{}-", self.seed)).tempdir_in(evidence()).unwrap();
+        let folder = tempfile::Builder::new().prefix(&format!("wa-crash-{}-", self.seed)).tempdir_in(self.data.folder()).unwrap();
         let site = Arc::new(Site::new(folder.path(), self.planted, &mut random));
         let mut outcome = Outcome::default();
 
@@ -135,6 +155,9 @@ impl Campaign {
             if let Err(stuck) = one_run(&site, &kill, &acknowledgements, &mut outcome).await {
                 outcome.wrong.push(stuck);
             }
+            if outcome.kills % 50 == 0 {
+                eprintln!("crash campaign: seed {}: {} kills", self.seed, outcome.kills);
+            }
         }
 
         let last = site.start(None);
@@ -151,7 +174,7 @@ impl Campaign {
             outcome.counts.add(log.counts);
         }
         if !outcome.wrong.is_empty() {
-            keep_evidence(&mut outcome, folder, &people);
+            outcome.folder = Some(keep_evidence(&outcome.wrong, folder.path(), &people));
         }
         outcome
     }
@@ -212,21 +235,26 @@ async fn one_run(site: &Site, kill: &Kill, acknowledgements: &watch::Sender<u64>
 }
 
 /// Leaves data and logs in `target/campaign`.
-fn keep_evidence(outcome: &mut Outcome, folder: tempfile::TempDir, people: &[Person]) {
-    let folder = folder.keep();
-    let mut text = outcome.wrong.join("\n");
+fn keep_evidence(wrong: &[String], data: &Path, people: &[Person]) -> PathBuf {
+    let folder = evidence().join(format!("failed-{}", data.file_name().unwrap().display()));
+    std::fs::create_dir_all(&folder).unwrap();
+    for file in std::fs::read_dir(data).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), folder.join(file.file_name())).unwrap();
+    }
+    let mut text = wrong.join("\n");
     for person in people {
         let _ = write!(text, "\n\n{:#?}", person.log.lock().unwrap());
     }
     std::fs::write(folder.join("findings.txt"), text).unwrap();
-    outcome.folder = Some(folder);
+    folder
 }
 
 /// Runs it and fails with all that is needed to repeat it.
-async fn must_hold(seed: u64, kills: u64) -> Outcome {
+async fn must_hold(seed: u64, kills: u64, data: Data) -> Outcome {
     eprintln!("crash campaign: seed {seed}, {kills} kills");
     let started = Instant::now();
-    let outcome = Campaign { seed, kills, planted: None }.run().await;
+    let outcome = Campaign { seed, kills, planted: None, data }.run().await;
     eprintln!("crash campaign: seed {seed}: {} in {:?}", outcome.summary(), started.elapsed());
     let first: Vec<&String> = outcome.wrong.iter().take(10).collect();
     assert!(
@@ -241,7 +269,7 @@ async fn must_hold(seed: u64, kills: u64) -> Outcome {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_or_doubled_by_crashes() {
     let kills = KILLS;
-    let outcome = must_hold(seed(), kills).await;
+    let outcome = must_hold(seed(), kills, Data::Memory).await;
     // Otherwise it would have shown little.
     assert!(outcome.at_failpoints > kills / 4 && outcome.acknowledged as u64 > kills, "{}", outcome.summary());
     assert!(outcome.counts.duplicates > 0 && outcome.counts.resyncs > 0, "{}", outcome.summary());
@@ -249,7 +277,7 @@ async fn nothing_acknowledged_is_lost_or_doubled_by_crashes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_acknowledgement_before_the_commit_is_found_by_crashes() {
-    let outcome = Campaign { seed: seed(), kills: 12, planted: Some("ack_before_commit") }.run().await;
+    let outcome = Campaign { seed: seed(), kills: 12, planted: Some("ack_before_commit"), data: Data::Memory }.run().await;
     assert!(outcome.wrong.iter().any(|what| what.starts_with("lost: ")), "{:#?}", outcome.wrong);
     // This evidence is of the planted defect only.
     std::fs::remove_dir_all(outcome.folder.unwrap()).unwrap();
@@ -270,7 +298,7 @@ async fn nothing_acknowledged_is_lost_or_doubled_by_many_crashes() {
         let kills = KILLS.min(total - done);
         // The first round has the seed itself, so that a round's seed repeats that round.
         let seed = if done == 0 { first } else { Random::new(first ^ done).below(1_000_000_000) };
-        must_hold(seed, kills).await;
+        must_hold(seed, kills, Data::Disk).await;
         done += kills;
         std::fs::write(&progress, json!({ "seed": first, "kills": total, "done": done }).to_string()).unwrap();
     }

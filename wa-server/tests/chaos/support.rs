@@ -89,7 +89,7 @@ impl Site {
             }
         };
         let config =
-            "[limits]\nenabled = false\nconnect_backlog = 40\n[auth]\naccess_ttl = \"24h\"\n[dev]\necho_otp = true\n[telemetry]\nlog_level = \"warn\"\n";
+            "[limits]\nenabled = false\nconnect_backlog = 80\n[auth]\naccess_ttl = \"24h\"\n[dev]\necho_otp = true\n[telemetry]\nlog_level = \"warn\"\n";
         std::fs::write(folder.join("wa.toml"), config).unwrap();
         Self { address, folder: folder.to_owned(), planted }
     }

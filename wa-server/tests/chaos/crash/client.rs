@@ -74,7 +74,7 @@ impl Client {
             if let Some(socket) = self.connect().await {
                 let Err(Gone) = self.session(socket).await;
             }
-            pause(Duration::from_millis(5 + self.random.below(10))).await;
+            pause(Duration::from_millis(8 + self.random.below(16))).await;
         }
     }
 
@@ -93,7 +93,10 @@ impl Client {
             session.again = log.open.iter().map(|written| written.key.clone()).collect();
             log.counts.repeated += log.open.len() as u64;
         }
-        self.ask_sync(&mut socket).await?;
+        // Not each time, as most connections are too short for it.
+        if self.random.once_in(4) {
+            self.ask_sync(&mut socket).await?;
+        }
         loop {
             self.write(&mut session, &mut socket).await?;
             socket.flush().await?;
@@ -226,7 +229,7 @@ impl Client {
     /// come by itself.
     async fn ask_sync(&mut self, socket: &mut Socket) -> Result<(), Gone> {
         let revs = self.log.lock().unwrap().revs.clone();
-        let limit = 20 + self.random.below(480);
+        let limit = 10 + self.random.below(90);
         feed(socket, "sync", &json!({ "chats": revs, "limit": limit }), "sync").await
     }
 
@@ -235,7 +238,7 @@ impl Client {
         self.log.lock().unwrap().counts.resyncs += 1;
         loop {
             let known = self.log.lock().unwrap().revs.clone();
-            let answer = self.site.ask(Some(&self.login.token), "/sync", Some(&json!({ "chats": known, "limit": 500 }))).await;
+            let answer = self.site.ask(Some(&self.login.token), "/sync", Some(&json!({ "chats": known, "limit": 200 }))).await;
             let Some((200, answer)) = answer else { return Err(Gone) };
             if self.log.lock().unwrap().sync(&answer) {
                 break;
