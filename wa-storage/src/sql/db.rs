@@ -306,6 +306,8 @@ fn settings(options: SqliteConnectOptions) -> SqliteConnectOptions {
         .pragma("mmap_size", "0")
         .pragma("cell_size_check", "ON")
         .pragma("trusted_schema", "OFF")
+        // What a statement needs to take itself back is kept in memory: it is worth nothing after a crash.
+        .pragma("temp_store", "MEMORY")
         // 32 MiB of pages. A longer log between checkpoints writes pages that change often fewer times.
         .pragma("cache_size", "-32768")
         .pragma("wal_autocheckpoint", "4000")

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use wa_core::error::StoreError;
 use wa_core::event::{Event, Fact, MessageStatus};
 use wa_core::id::{ChatId, EventId, MessageId, UserId};
 use wa_core::message::Seq;
@@ -12,7 +13,7 @@ use wa_core::time::Timestamp;
 
 use super::append::following;
 use super::db::Row;
-use super::statement::{Statement, Value, pieces};
+use super::statement::{Statement, Value, joined_rows, number, pieces};
 use super::writer::Tx;
 
 /// A receipt, and the id of its first event.
@@ -21,6 +22,8 @@ pub(super) struct Receive {
     pub(super) receipt: NewReceipt,
     pub(super) event_id: EventId,
 }
+
+const UNREADABLE_RUNS: &str = "ranges of places that cannot be read";
 
 /// Whose marks of which chat.
 type Key = (ChatId, UserId);
@@ -168,20 +171,24 @@ async fn load_marks(tx: &mut Tx<'_>, keys: &[Key]) -> Stored<HashMap<Key, Marks>
     for piece in pieces(keys) {
         let query = tx
             .build(
-                "SELECT p.chat_id, p.user_id, COALESCE(r.delivered_up_to, 0), COALESCE(r.delivered_beyond, ''), COALESCE(r.read_up_to, 0), p.joined_seq
-                 FROM chat_participants p LEFT JOIN receipt_marks r ON r.chat_id = p.chat_id AND r.user_id = p.user_id
-                 WHERE (p.chat_id, p.user_id) IN (VALUES ",
+                "SELECT string_agg(v.column1 || ':' || COALESCE(r.delivered_up_to, 0) || ':' || COALESCE(r.delivered_beyond, '') || ':'
+                     || COALESCE(r.read_up_to, 0) || ':' || p.joined_seq, '|') FROM (VALUES ",
             )
-            .rows(piece.iter().map(|&(chat, user)| [chat.into(), user.into()]))
-            .text(")");
-        for row in tx.fetch(query).await? {
-            let mut found = read_marks(&row, 2)?;
+            .rows((0_i64..).zip(piece).map(|(index, &(chat, user))| [index.into(), chat.into(), user.into()]))
+            .text(
+                ") AS v JOIN chat_participants p ON p.chat_id = v.column2 AND p.user_id = v.column3
+                 LEFT JOIN receipt_marks r ON r.chat_id = p.chat_id AND r.user_id = p.user_id",
+            );
+        for [index, delivered, beyond, read, joined] in joined_rows(&tx.fetch(query).await?)? {
+            let Some(key) = piece.get(usize::try_from(number(&index)?).unwrap_or(usize::MAX)) else { continue };
+            let delivered_beyond = parse_runs(&beyond).ok_or_else(|| StoreError::corrupt(tx.dialect().name(), UNREADABLE_RUNS))?;
+            let mut found = Marks { delivered_up_to: Seq::new(number(&delivered)?), delivered_beyond, read_up_to: Seq::new(number(&read)?) };
             // What came before they joined is not theirs to receive, and so no gap.
-            let joined = Seq::new(row.int(5)?);
+            let joined = Seq::new(number(&joined)?);
             if found.delivered_up_to < joined {
                 found.deliver(SeqRange { from: Seq::ZERO.next(), to: joined });
             }
-            marks.insert((row.id(0)?, row.id(1)?), found);
+            marks.insert(*key, found);
         }
     }
     Ok(marks)
@@ -191,7 +198,7 @@ async fn load_marks(tx: &mut Tx<'_>, keys: &[Key]) -> Stored<HashMap<Key, Marks>
 pub(super) fn read_marks(row: &Row, at: usize) -> Stored<Marks> {
     Ok(Marks {
         delivered_up_to: Seq::new(row.int(at)?),
-        delivered_beyond: parse_runs(&row.text(at + 1)?).ok_or_else(|| row.corrupt("ranges of places that cannot be read"))?,
+        delivered_beyond: parse_runs(&row.text(at + 1)?).ok_or_else(|| row.corrupt(UNREADABLE_RUNS))?,
         read_up_to: Seq::new(row.int(at + 2)?),
     })
 }
@@ -246,28 +253,28 @@ async fn close_gaps(tx: &mut Tx<'_>, keys: &[Key], marks: &mut HashMap<Key, Mark
         for piece in pieces(&gaps) {
             let query = tx
                 .build(
-                    "SELECT v.column1, v.column2, (SELECT m.seq FROM messages m WHERE m.chat_id = v.column1 AND m.seq > v.column3 AND m.seq < v.column4
-                     AND m.sender_id <> v.column2 AND (m.withheld_from IS NULL OR m.withheld_from <> v.column2) ORDER BY m.seq LIMIT 1)
-                     FROM (VALUES ",
+                    "SELECT string_agg(v.column1 || ':' || COALESCE((SELECT m.seq FROM messages m WHERE m.chat_id = v.column2 AND m.seq > v.column4
+                     AND m.seq < v.column5 AND m.sender_id <> v.column3 AND (m.withheld_from IS NULL OR m.withheld_from <> v.column3)
+                     ORDER BY m.seq LIMIT 1), 0), '|') FROM (VALUES ",
                 )
-                .rows(piece.iter().map(|&((chat, user), from, to)| [chat.into(), user.into(), from.into(), to.into()]))
+                .rows((0_i64..).zip(piece).map(|(index, &((chat, user), from, to))| [index.into(), chat.into(), user.into(), from.into(), to.into()]))
                 .text(") AS v");
-            for row in tx.fetch(query).await? {
-                let key = (row.id(0)?, row.id(1)?);
-                let Some(marks) = marks.get_mut(&key) else { continue };
+            for [index, waiting] in joined_rows(&tx.fetch(query).await?)? {
+                let Some((key, ..)) = piece.get(usize::try_from(number(&index)?).unwrap_or(usize::MAX)) else { continue };
+                let Some(marks) = marks.get_mut(key) else { continue };
                 let Some(beyond) = marks.delivered_beyond.first() else { continue };
                 let from = marks.delivered_up_to.next();
-                match row.maybe_int(2)? {
+                match number(&waiting)? {
                     // Nothing to wait for before the first range beyond: the gap closes, and the next one is looked at.
-                    None => {
+                    0 => {
                         let to = Seq::new(beyond.from.get() - 1);
                         marks.deliver(SeqRange { from, to });
-                        open.push(key);
+                        open.push(*key);
                     }
-                    Some(seq) if seq > from.get() => {
+                    seq if seq > from.get() => {
                         marks.deliver(SeqRange { from, to: Seq::new(seq - 1) });
                     }
-                    Some(_) => {}
+                    _ => {}
                 }
             }
         }

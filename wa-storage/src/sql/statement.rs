@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use uuid::Uuid;
+use wa_core::error::StoreError;
 use wa_core::ports::Stored;
 use wa_core::time::Timestamp;
 
@@ -205,6 +206,24 @@ pub(crate) fn pieces<T>(mut items: &[T]) -> impl Iterator<Item = &[T]> {
         items = rest;
         Some(piece)
     })
+}
+
+/// Reads an answer of one row and one column, made by `string_agg(a || ':' || b, '|')`: many short rows as one. Every row
+/// that comes out of a database wakes whoever waits for it, which costs more than the row itself.
+pub(crate) fn joined_rows<const N: usize>(rows: &[Row]) -> Stored<Vec<[String; N]>> {
+    let Some(row) = rows.first() else {
+        return Ok(Vec::new());
+    };
+    let Some(text) = row.maybe_text(0)? else {
+        return Ok(Vec::new());
+    };
+    let fields = |part: &str| part.split(':').map(str::to_owned).collect::<Vec<_>>().try_into().map_err(|_| row.corrupt("a joined row of another form"));
+    text.split('|').map(fields).collect()
+}
+
+/// A number of a joined row.
+pub(crate) fn number(field: &str) -> Stored<i64> {
+    field.parse().map_err(|error| StoreError::corrupt("sql", error))
 }
 
 /// Typed ids as they come out of a row.
