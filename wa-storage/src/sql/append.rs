@@ -14,7 +14,7 @@ use wa_core::ports::Stored;
 use wa_core::time::Timestamp;
 
 use super::message_row::{self, COLUMNS};
-use super::statement::{joined_rows, number, pieces};
+use super::statement::{Statement, joined_rows, number, pieces};
 use super::writer::Tx;
 
 /// A message to be stored, as far as it could be made ready before its place is known.
@@ -94,11 +94,8 @@ async fn append_distinct(tx: &mut Tx<'_>, appends: &[Append], now: Vec<usize>, p
         tx.announce(event(append, *seq, *rev));
     }
     for piece in pieces(&rows) {
-        let insert = tx
-            .build("INSERT INTO messages (")
-            .text(COLUMNS)
-            .text(", fingerprint) VALUES ")
-            .rows(piece.iter().map(|(append, seq, rev)| message_row::values(&append.view, *seq, *rev, append.withheld_from, &append.fingerprint)));
+        let rows = piece.iter().map(|(append, seq, rev)| message_row::values(&append.view, *seq, *rev, append.withheld_from, &append.fingerprint));
+        let insert = Statement::insert(tx.dialect(), message_row::INSERT, rows, "");
         tx.execute(insert).await?;
     }
     Ok(())

@@ -15,6 +15,10 @@ pub(super) const COLUMNS: &str = "message_id, chat_id, sender_id, client_msg_id,
 pub(super) const COLUMNS_OF_M: &str = "m.message_id, m.chat_id, m.sender_id, m.client_msg_id, m.seq, m.rev, m.type, m.payload, m.reply_to, \
      m.forwarded_chat_id, m.forwarded_message_id, m.withheld_from, m.edited_at, m.expires_at, m.created_at, m.updated_at";
 
+/// Inserts [`values`].
+pub(super) const INSERT: &str = "INSERT INTO messages (message_id, chat_id, sender_id, client_msg_id, seq, rev, type, payload, reply_to, \
+     forwarded_chat_id, forwarded_message_id, withheld_from, edited_at, expires_at, created_at, updated_at, fingerprint)";
+
 /// How many they are.
 pub(super) const COUNT: usize = 16;
 

@@ -287,17 +287,20 @@ async fn save(tx: &mut Tx<'_>, changed: &[Key], marks: &HashMap<Key, Marks>, ris
             let marks = marks.get(key)?;
             Some([key.0.into(), key.1.into(), marks.delivered_up_to.into(), write_runs(&marks.delivered_beyond).into(), marks.read_up_to.into()])
         });
-        let upsert = tx.build("INSERT INTO receipt_marks (chat_id, user_id, delivered_up_to, delivered_beyond, read_up_to) VALUES ").rows::<5>(rows).text(
+        let upsert = Statement::insert::<5>(
+            tx.dialect(),
+            "INSERT INTO receipt_marks (chat_id, user_id, delivered_up_to, delivered_beyond, read_up_to)",
+            rows,
             " ON CONFLICT (chat_id, user_id) DO UPDATE SET delivered_up_to = excluded.delivered_up_to,
-                 delivered_beyond = excluded.delivered_beyond, read_up_to = excluded.read_up_to",
+             delivered_beyond = excluded.delivered_beyond, read_up_to = excluded.read_up_to",
         );
         tx.execute(upsert).await?;
     }
     for piece in pieces(risen) {
-        let insert: Statement =
-            tx.build("INSERT INTO receipt_history (chat_id, user_id, status, to_seq, from_seq, at) VALUES ").rows(piece.iter().map(|risen| -> [Value; 6] {
-                [risen.key.0.into(), risen.key.1.into(), status_text(risen.status).into(), risen.run.to.into(), risen.run.from.into(), risen.at.into()]
-            }));
+        let rows = piece.iter().map(|risen| -> [Value; 6] {
+            [risen.key.0.into(), risen.key.1.into(), status_text(risen.status).into(), risen.run.to.into(), risen.run.from.into(), risen.at.into()]
+        });
+        let insert = Statement::insert(tx.dialect(), "INSERT INTO receipt_history (chat_id, user_id, status, to_seq, from_seq, at)", rows, "");
         tx.execute(insert).await?;
     }
     Ok(())

@@ -123,6 +123,18 @@ impl Statement {
         Self { text: Text::Built(dialect, text.to_owned()), values: Vec::new() }
     }
 
+    /// Inserts these rows: `into` is the text up to the rows, `then` what follows each of them. At least one row must be given.
+    pub(crate) fn insert<const N: usize>(dialect: Dialect, into: &'static str, rows: impl IntoIterator<Item = [Value; N]>, then: &'static str) -> Self {
+        if !dialect.inserts_row_by_row() {
+            return Self::build(dialect, into).text(" VALUES ").rows(rows).text(then);
+        }
+        let mut statement = Self::build(dialect, "");
+        for row in rows {
+            statement = statement.text(into).text(" VALUES ").rows([row]).text(then).text(";");
+        }
+        statement
+    }
+
     /// Gives the next value of a fixed text.
     pub(crate) fn bind(mut self, value: impl Into<Value>) -> Self {
         self.values.push(value.into());
