@@ -120,7 +120,7 @@ fn deliver(marks: &mut Marks, receipt: &NewReceipt, located: &[Located]) -> Vec<
     runs
 }
 
-/// `others` are the messages of others between the mark as it was loaded and the furthest read of the batch, in order.
+/// `others` tell of the messages of others between the mark as it was loaded and the furthest read of the batch.
 fn read(marks: &mut Marks, receipt: &NewReceipt, up_to: &Located, others: &[Other]) -> Vec<Run> {
     if up_to.chat_id != receipt.chat_id {
         return Vec::new();
@@ -131,12 +131,9 @@ fn read(marks: &mut Marks, receipt: &NewReceipt, up_to: &Located, others: &[Othe
     for run in fresh.split(|other| other.withheld).filter(|run| !run.is_empty()) {
         let mut events = Vec::new();
         if !receipt.announce {
-            // That they were read stays with the reader, that they arrived does not.
-            for arrived in run.chunk_by(|a, b| (marks.status_of(a.seq) == Status::Sent) == (marks.status_of(b.seq) == Status::Sent)) {
-                if marks.status_of(arrived[0].seq) == Status::Sent {
-                    events.extend(announce(receipt, Status::Delivered, arrived, true));
-                }
-            }
+            // That they were read stays with the reader, that they arrived does not. Some of them may be known to have.
+            let arrived = run.partition_point(|other| other.seq <= marks.delivered_up_to);
+            events.extend(announce(receipt, Status::Delivered, &run[arrived..], true));
         }
         events.extend(announce(receipt, Status::Read, run, receipt.announce));
         runs.push(Run { status: Status::Read, from: run[0].seq, to: run[run.len() - 1].seq, events });
@@ -203,7 +200,9 @@ pub(super) fn read_marks(row: &Row, at: usize) -> Stored<Marks> {
     })
 }
 
-/// For every participant who reads: the messages of others above their mark, up to the furthest they read.
+/// For every participant who reads: of the messages of others above their mark, up to the furthest they read, those that
+/// tell of all: both ends of every run that is withheld or not, and each sender's first, also past the delivered mark.
+/// However much is read at once, these are few.
 async fn load_read(tx: &mut Tx<'_>, receives: &[Receive], marks: &HashMap<Key, Marks>) -> Stored<HashMap<Key, Vec<Other>>> {
     let mut furthest: BTreeMap<Key, Seq> = BTreeMap::new();
     for Receive { receipt, .. } in receives {
@@ -214,22 +213,40 @@ async fn load_read(tx: &mut Tx<'_>, receives: &[Receive], marks: &HashMap<Key, M
     }
     let wanted: Vec<_> = furthest
         .into_iter()
-        .map(|((chat, user), to)| (chat, user, marks.get(&(chat, user)).map_or(Seq::ZERO, |marks| marks.read_up_to), to))
-        .filter(|(_, _, from, to)| from < to)
+        .map(|(key, to)| {
+            let marks = marks.get(&key);
+            (key, marks.map_or(Seq::ZERO, |marks| marks.read_up_to), to, marks.map_or(Seq::ZERO, |marks| marks.delivered_up_to))
+        })
+        .filter(|(_, from, to, _)| from < to)
         .collect();
     let mut others: HashMap<Key, Vec<Other>> = HashMap::with_capacity(wanted.len());
     for piece in pieces(&wanted) {
         let query = tx
-            .build("SELECT v.column1, v.column2, m.seq, m.message_id, m.sender_id, m.withheld_from FROM (VALUES ")
-            .rows(piece.iter().map(|&(chat, user, from, to)| [chat.into(), user.into(), from.into(), to.into()]))
+            .build(
+                "SELECT place, seq, message_id, sender_id, withheld FROM (
+                     SELECT place, seq, message_id, sender_id, withheld,
+                         ROW_NUMBER() OVER (PARTITION BY place, sender_id, arrived ORDER BY seq) AS nth,
+                         LAG(withheld) OVER (PARTITION BY place ORDER BY seq) AS before,
+                         LEAD(withheld) OVER (PARTITION BY place ORDER BY seq) AS after
+                     FROM (
+                         SELECT v.column1 AS place, m.seq, m.message_id, m.sender_id,
+                             CASE WHEN m.withheld_from = v.column3 THEN 1 ELSE 0 END AS withheld,
+                             CASE WHEN m.seq > v.column6 THEN 1 ELSE 0 END AS arrived
+                         FROM (VALUES ",
+            )
+            .rows(
+                (0_i64..)
+                    .zip(piece)
+                    .map(|(index, &((chat, user), from, to, delivered))| [index.into(), chat.into(), user.into(), from.into(), to.into(), delivered.into()]),
+            )
             .text(
-                ") AS v JOIN messages m ON m.chat_id = v.column1 AND m.seq > v.column3 AND m.seq <= v.column4
-                 WHERE m.sender_id <> v.column2 ORDER BY m.chat_id, m.seq",
+                ") AS v JOIN messages m ON m.chat_id = v.column2 AND m.seq > v.column4 AND m.seq <= v.column5 WHERE m.sender_id <> v.column3) AS read
+                 ) AS told WHERE nth = 1 OR before IS NULL OR after IS NULL OR before <> withheld OR after <> withheld ORDER BY place, seq",
             );
         for row in tx.fetch(query).await? {
-            let user: UserId = row.id(1)?;
-            let other = Other { seq: Seq::new(row.int(2)?), message_id: row.id(3)?, sender_id: row.id(4)?, withheld: row.maybe_id(5)? == Some(user) };
-            others.entry((row.id(0)?, user)).or_default().push(other);
+            let Some((key, ..)) = piece.get(usize::try_from(row.int(0)?).unwrap_or(usize::MAX)) else { continue };
+            let other = Other { seq: Seq::new(row.int(1)?), message_id: row.id(2)?, sender_id: row.id(3)?, withheld: row.int(4)? == 1 };
+            others.entry(*key).or_default().push(other);
         }
     }
     Ok(others)
