@@ -13,7 +13,7 @@ use wa_core::message::{Fingerprint, Message, MessageView, Rev, Seq};
 use wa_core::ports::Stored;
 use wa_core::time::Timestamp;
 
-use super::message_row::{self, COLUMNS};
+use super::message_row::{self, COLUMNS_OF_M};
 use super::statement::{Statement, joined_rows, number, pieces};
 use super::writer::Tx;
 
@@ -105,12 +105,13 @@ async fn append_distinct(tx: &mut Tx<'_>, appends: &[Append], now: Vec<usize>, p
 async fn find_stored(tx: &mut Tx<'_>, appends: &[Append], of: &[usize]) -> Stored<Vec<(Fingerprint, Message)>> {
     let mut found = Vec::new();
     for piece in pieces(of) {
+        // The cross join says what to start from: an IN list of pairs would make SQLite read the whole table.
         let query = tx
             .build("SELECT ")
-            .text(COLUMNS)
-            .text(", fingerprint FROM messages WHERE (sender_id, client_msg_id) IN (VALUES ")
+            .text(COLUMNS_OF_M)
+            .text(", m.fingerprint FROM (VALUES ")
             .rows(piece.iter().map(|&index| [appends[index].view.sender_id.into(), appends[index].view.client_msg_id.as_str().into()]))
-            .text(")");
+            .text(") AS v CROSS JOIN messages m WHERE m.sender_id = v.column1 AND m.client_msg_id = v.column2");
         for row in tx.fetch(query).await? {
             let message = message_row::read(&row, 0)?;
             let fingerprint =

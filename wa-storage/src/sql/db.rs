@@ -297,10 +297,12 @@ fn prepare(statement: Statement) -> (std::borrow::Cow<'static, str>, SqliteArgum
         };
         debug_assert!(bound.is_ok(), "plain values always encode");
     }
-    let text = match statement.text {
+    let text: std::borrow::Cow<'static, str> = match statement.text {
         Text::Fixed(text) => text.into(),
         Text::Built(_, text) => text.into(),
     };
+    #[cfg(test)]
+    seen::note(&text);
     (text, arguments)
 }
 
@@ -395,4 +397,24 @@ async fn lock(path: &Path) -> Result<File, OpenError> {
         }
     }
     Err(OpenError::InUse { path: path.to_owned() })
+}
+
+/// Every text that went to a database, for the test that looks at their plans.
+#[cfg(test)]
+pub(super) mod seen {
+    use std::collections::BTreeSet;
+    use std::sync::{Mutex, PoisonError};
+
+    static TEXTS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+    pub(super) fn note(text: &str) {
+        let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+        if !texts.contains(text) {
+            texts.insert(text.to_owned());
+        }
+    }
+
+    pub(in crate::sql) fn texts() -> BTreeSet<String> {
+        TEXTS.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
