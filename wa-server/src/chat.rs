@@ -112,7 +112,7 @@ impl Chat {
             metrics: self.metrics_route,
             ..RestOptions::default()
         };
-        let ws = WsOptions { cors_origins: server.cors_origins.clone() };
+        let ws = WsOptions { cors_origins: server.cors_origins.clone(), trusted_proxies: server.trusted_proxies.clone() };
         rest::router(self.wired.backend.clone(), rest).merge(ws::router(Arc::clone(&self.wired.hub), self.wired.backend.clone(), ws))
     }
 

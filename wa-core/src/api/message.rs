@@ -120,6 +120,10 @@ pub struct Pending {
 #[async_trait]
 pub trait MessageApi: Send + Sync {
     /// Stores a message and announces it. When this returns, it is durable.
+    ///
+    /// Sends of one caller into one chat are stored in the order in which they were begun (first polled), without each
+    /// waiting for the one before to be durable: transports that keep many in flight rely on it. Only where the chat's
+    /// membership changes in between may two change places.
     async fn send(&self, caller: &Caller, message: SendMessage) -> Result<Sent>;
 
     /// A page of a chat's history.

@@ -2,5 +2,18 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 mod auth;
+mod chats;
+mod client;
+mod corpus;
+mod edge;
+mod embedded;
+mod lifecycle;
+mod messages;
+mod presence;
+mod secrecy;
+mod socket;
 mod support;
+mod sync;
+mod system;
 mod tokens;
+mod users;

@@ -424,6 +424,20 @@ impl Socket {
         self.passed_over.iter().filter(|frame| frame["event"] == event).map(|frame| &frame["data"]).collect()
     }
 
+    /// Reads until the connection ends, and returns the close code if one could still be sent.
+    pub(crate) async fn close_code_or_end(&mut self) -> Option<u16> {
+        loop {
+            match soon("the end of the connection", self.ws.next()).await {
+                Some(Ok(message)) => {
+                    if let Some((code, _)) = message.as_close() {
+                        return Some(code.into());
+                    }
+                }
+                Some(Err(_)) | None => return None,
+            }
+        }
+    }
+
     /// Reads until the server closes, and returns the code.
     pub(crate) async fn close_code(&mut self) -> u16 {
         loop {

@@ -12,7 +12,7 @@ use super::envelope::Note;
 
 /// Why a request is refused: an error of the core, or one that only HTTP knows.
 #[derive(Debug, Clone)]
-pub(super) enum ApiError {
+pub(crate) enum ApiError {
     /// An error of the core.
     Core(Arc<Error>),
     /// The path exists, the method does not.

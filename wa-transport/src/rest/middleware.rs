@@ -19,8 +19,10 @@ use wa_core::ports::{Admission, Env, EnvExt as _};
 use super::envelope::{Meta, render};
 use super::error::ApiError;
 use super::extract::{Identity, bearer_token};
-use super::remote::RemoteAddr;
+use super::remote::{RemoteAddr, TrustedProxies};
 use super::{Rest, Shared};
+use crate::backend::Backend;
+use crate::metrics::Metrics;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -41,18 +43,31 @@ const IDENTITY_HEADERS: [&str; 12] = [
     "x-remote-user",
 ];
 
+/// What is needed to look at requests from outside; other protocols on the same port are looked at in the same way.
+pub(crate) struct Observer {
+    metrics: Metrics,
+    env: Arc<dyn Env>,
+    trusted_proxies: TrustedProxies,
+}
+
+impl Observer {
+    pub(crate) fn new(backend: &Backend, trusted_proxies: TrustedProxies) -> Arc<Self> {
+        Arc::new(Self { metrics: backend.metrics.clone(), env: backend.env.clone(), trusted_proxies })
+    }
+}
+
 /// Gives the request its id, answers it, writes the envelope, counts it and writes the access log. Query strings, tokens
 /// and bodies are in none of it.
-pub(super) async fn observe(State(rest): State<Shared>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn observe(State(observer): State<Arc<Observer>>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     for name in IDENTITY_HEADERS {
         request.headers_mut().remove(name);
     }
-    let id = request_id(request.headers(), &*rest.backend.env);
+    let id = request_id(request.headers(), &*observer.env);
     let method = method_label(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-    let remote = RemoteAddr::of(peer, request.headers(), &rest.trusted_proxies);
+    let remote = RemoteAddr::of(peer, request.headers(), &observer.trusted_proxies);
     let user_agent = user_agent(request.headers());
     let span = tracing::info_span!("request", request_id = %id, user_id = field::Empty, traceparent = field::Empty);
     if let Some(parent) = traceparent(request.headers()) {
@@ -61,9 +76,9 @@ pub(super) async fn observe(State(rest): State<Shared>, mut request: Request, ne
     request.extensions_mut().insert(remote);
 
     async move {
-        let in_flight = InFlight::enter(rest.backend.metrics.http_in_flight());
+        let in_flight = InFlight::enter(observer.metrics.http_in_flight());
         let response = next.run(request).await;
-        let meta = Meta { request_id: id, timestamp: rest.backend.env.now() };
+        let meta = Meta { request_id: id, timestamp: observer.env.now() };
         let mut response = render(response, &meta);
         if let Ok(value) = HeaderValue::from_str(&meta.request_id) {
             response.headers_mut().insert(REQUEST_ID.clone(), value);
@@ -73,7 +88,7 @@ pub(super) async fn observe(State(rest): State<Shared>, mut request: Request, ne
         let took = started.elapsed();
         let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
         let status = response.status().as_u16();
-        rest.backend.metrics.http_request(method, route, status, took.as_secs_f64());
+        observer.metrics.http_request(method, route, status, took.as_secs_f64());
         let latency_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         // Probes come every few seconds and would bury the rest.
         if matches!(route, "/health" | "/ready" | "/metrics") && status < 400 {
@@ -110,16 +125,6 @@ fn request_id(headers: &HeaderMap, env: &dyn Env) -> Arc<str> {
         Some(id) => id.into(),
         None => env.new_id::<Uuid>().to_string().into(),
     }
-}
-
-/// An error as this protocol answers it, for routes that are not in its router.
-pub(crate) fn refusal(error: Error, headers: &HeaderMap, env: &dyn Env) -> Response {
-    let meta = Meta { request_id: request_id(headers, env), timestamp: env.now() };
-    let mut response = render(ApiError::from(error).into_response(), &meta);
-    if let Ok(value) = HeaderValue::from_str(&meta.request_id) {
-        response.headers_mut().insert(REQUEST_ID.clone(), value);
-    }
-    response
 }
 
 /// The W3C trace context (Trace Context, section 3.2), if it has its form.

@@ -34,8 +34,9 @@ use utoipa_axum::routes;
 use crate::backend::Backend;
 
 pub use cors::{InvalidOrigin, Origins};
+pub(crate) use error::ApiError;
 pub(crate) use extract::bearer_token;
-pub(crate) use middleware::refusal;
+pub(crate) use middleware::{Observer, observe};
 pub use remote::{InvalidNetwork, Network, TrustedProxies};
 
 /// Where every enveloped route lives (contract, section 1).
@@ -97,7 +98,6 @@ impl Default for RestOptions {
 struct Rest {
     backend: Backend,
     readiness: Arc<dyn Readiness>,
-    trusted_proxies: TrustedProxies,
     document: Bytes,
 }
 
@@ -111,7 +111,8 @@ pub fn router(backend: Backend, options: RestOptions) -> Router {
     let (system, system_document) = system_routes(options.metrics).split_for_parts();
     let document = document::complete(&options, system_document.nest(BASE_PATH, api_document));
     document::announce_routes(&document, &backend.metrics);
-    let rest = Arc::new(Rest { backend, readiness: options.readiness, trusted_proxies: options.trusted_proxies, document: document.to_string().into() });
+    let observer = Observer::new(&backend, options.trusted_proxies);
+    let rest = Arc::new(Rest { backend, readiness: options.readiness, document: document.to_string().into() });
 
     let api = api
         .method_not_allowed_fallback(error::method_not_allowed)
@@ -131,7 +132,7 @@ pub fn router(backend: Backend, options: RestOptions) -> Router {
         .layer(CatchPanicLayer::custom(after_panic))
         .layer(options.cors_origins.layer())
         .layer(from_fn(middleware::security_headers))
-        .layer(from_fn_with_state(Arc::clone(&rest), middleware::observe))
+        .layer(from_fn_with_state(observer, observe))
         .with_state(rest)
 }
 
@@ -178,7 +179,7 @@ fn system_routes(with_metrics: bool) -> OpenApiRouter<Shared> {
 }
 
 /// The panic's own text stays out of the answer and the log: it may quote a body.
-fn after_panic(_panic: Box<dyn Any + Send>) -> Response {
+pub(crate) fn after_panic(_panic: Box<dyn Any + Send>) -> Response {
     use axum::response::IntoResponse as _;
     error::ApiError::from(wa_core::Error::internal("a handler panicked")).into_response()
 }

@@ -173,3 +173,137 @@ pub(super) struct Pong {}
 
 #[derive(Serialize)]
 pub(super) struct Ack {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+    use uuid::Uuid;
+    use wa_core::api::{SyncAnswer, SyncChat};
+    use wa_core::chat::{AutoDeleteTimer, ChatKind, Participant, Peer, Role};
+    use wa_core::error::Error;
+    use wa_core::message::{Content, MessageKind, ReplyPreview, Text};
+    use wa_core::receipt::MarksView;
+    use wa_core::user::PresenceView;
+
+    fn id<T: From<Uuid>>(number: u128) -> T {
+        T::from(Uuid::from_u128(number))
+    }
+
+    fn message() -> MessageView {
+        let at = Timestamp::from_millis(1_767_225_600_000);
+        MessageView {
+            message_id: id(1),
+            chat_id: id(2),
+            sender_id: id(3),
+            client_msg_id: "key".to_owned(),
+            seq: Seq::new(7),
+            rev: Rev::new(9),
+            kind: MessageKind::Text,
+            payload: Content::Text(Text { body: "hé\"llo".to_owned(), mentions: vec![] }).payload(),
+            reply_to_message_id: Some(id(4)),
+            reply_to_preview: Some(ReplyPreview {
+                message_id: id(4),
+                sender_id: id(5),
+                sender_name: "Bob".to_owned(),
+                kind: MessageKind::Text,
+                preview: "hi".to_owned(),
+            }),
+            forwarded: false,
+            forwarded_from: None,
+            status: Status::Sent,
+            reactions: vec![],
+            is_deleted: false,
+            is_starred: false,
+            edited_at: None,
+            expires_at: None,
+            created_at: at,
+            updated_at: at,
+        }
+    }
+
+    fn chat() -> ChatView {
+        let at = Timestamp::from_millis(1_767_225_600_000);
+        ChatView {
+            chat_id: id(2),
+            kind: ChatKind::Direct,
+            name: "Bob".to_owned(),
+            description: String::new(),
+            avatar_url: None,
+            participant: Some(Peer { id: id(5), display_name: "Bob".to_owned(), avatar_url: None }),
+            participants: vec![Participant { user_id: id(5), display_name: "Bob".to_owned(), avatar_url: None, role: Role::Member, joined_at: at }],
+            last_message: None,
+            unread_count: 0,
+            is_muted: false,
+            mute_until: None,
+            is_pinned: false,
+            is_admin_only: false,
+            auto_delete_timer: AutoDeleteTimer::Off,
+            last_seq: Seq::ZERO,
+            rev: Rev::new(1),
+            created_at: at,
+            updated_at: at,
+        }
+    }
+
+    fn status(from_seq: Option<Seq>) -> StatusChange {
+        let change = MessageStatus {
+            chat_id: id(2),
+            message_id: id(1),
+            seq: Seq::new(7),
+            from_seq,
+            user_id: id(5),
+            status: Status::Read,
+            sender_ids: vec![id(3)],
+            origin: None,
+        };
+        StatusChange::of(&change, Timestamp::from_millis(1))
+    }
+
+    fn deletion(for_everyone: bool) -> Deletion {
+        let deletion = MessageDeleted { message_id: id(1), chat_id: id(2), seq: Seq::new(7), rev: Rev::new(10), deleted_by: id(3), for_everyone, origin: None };
+        Deletion::of(&deletion, Timestamp::from_millis(1))
+    }
+
+    fn text(event: &impl ServerEvent) -> String {
+        let frame = event.frame(None, Timestamp::from_millis(2)).expect("encodes");
+        let value: Value = serde_json::from_slice(&frame).expect("JSON");
+        serde_json::to_string_pretty(&value).expect("encodes")
+    }
+
+    #[test]
+    fn every_server_frame_has_its_shape() {
+        let sent = Sent { message: message(), duplicate: false };
+        let sync = SyncAnswer {
+            chats: vec![SyncChat {
+                chat: chat(),
+                rev: Rev::new(1),
+                messages: vec![message()],
+                hidden_message_ids: vec![id(6)],
+                receipts: vec![MarksView { user_id: id(5), delivered_up_to_seq: Seq::new(7), read_up_to_seq: Seq::new(6) }],
+                limited: false,
+            }],
+            removed_chat_ids: vec![id(8)],
+            complete: true,
+        };
+        let frames = [
+            text(&NewMessage::from(&message())),
+            text(&SentMessage::from(&sent)),
+            text(&status(None)),
+            text(&status(Some(Seq::new(5)))),
+            text(&deletion(false)),
+            text(&deletion(true)),
+            text(&Deletion::for_me(id(1), id(2), Hidden { seq: Seq::new(7), rev: Rev::new(10) }, id(3), Timestamp::from_millis(1))),
+            text(&Typing { chat_id: id(2), user_id: id(5), is_typing: true }),
+            text(&PresenceView { user_id: id(5), online: false, last_seen: Some(Timestamp::from_millis(1)) }),
+            text(&PresenceView::hidden(id(5))),
+            text(&CreatedChat { chat: &chat(), created_by: id(5) }),
+            text(&sync),
+            text(&Resync { chat_ids: &[id(2)] }),
+            text(&Pong {}),
+            text(&Ack {}),
+            text(&super::super::error::ErrorData::from(&Error::invalid("chat_id", "must be a UUID"))),
+        ];
+        insta::assert_snapshot!(frames.join("\n"));
+    }
+}

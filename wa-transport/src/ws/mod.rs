@@ -15,6 +15,7 @@ mod error;
 mod event;
 pub mod frame;
 mod hub;
+mod metered;
 mod pipeline;
 mod request;
 mod session;

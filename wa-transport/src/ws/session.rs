@@ -22,9 +22,14 @@ use super::answer::{Context, admit, answer, open};
 use super::close::Close;
 use super::event::{NewMessage, Pong, Resync, ServerEvent as _};
 use super::frame;
-use super::pipeline::{Job, Outcome, Pipeline};
+use super::metered::Metered;
+use super::pipeline::{Job, Pipeline};
 use super::request::Request;
 use super::socket::{Next, Outgoing, Socket};
+
+/// How many bytes are handed to the connection before it is waited for until they are written. An idle socket holds no
+/// more than this of what was taken from its queue.
+const WRITE_BATCH: usize = 16 << 10;
 
 /// How often the task goes on before it lets others run.
 const ROUNDS: usize = 32;
@@ -34,7 +39,7 @@ type Admitting = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
 /// The connection of a registered socket.
 pub(super) struct Session<S> {
-    ws: WebSocketStream<S>,
+    ws: WebSocketStream<Metered<S>>,
     context: Arc<Context>,
     socket: Arc<Socket>,
     stage: Stage,
@@ -47,7 +52,8 @@ pub(super) struct Session<S> {
     watched: HashSet<UserId>,
     bad_frames: u32,
     unflushed: bool,
-    write_by: Option<Instant>,
+    /// Until when the connection must take something more than it has taken so far, while it keeps the task waiting.
+    write_by: Option<(Instant, u64)>,
     heard_at: Instant,
     ping_at: Instant,
     timer: Pin<Box<Sleep>>,
@@ -90,7 +96,7 @@ struct Backlog {
 }
 
 /// Serves a registered socket until it ends, then forgets it.
-pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(ws: WebSocketStream<S>, context: Arc<Context>, socket: Arc<Socket>) {
+pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(ws: WebSocketStream<Metered<S>>, context: Arc<Context>, socket: Arc<Socket>) {
     let mut session = Session::new(ws, context.clone(), socket.clone());
     let end = std::panic::AssertUnwindSafe(std::future::poll_fn(|cx| session.poll(cx))).catch_unwind().await;
     let end = end.unwrap_or_else(|_| {
@@ -112,13 +118,13 @@ async fn disconnected(context: &Context, socket: &Socket) {
 }
 
 /// Closes a connection that never became a socket.
-pub(super) async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(ws: WebSocketStream<S>, why: Close, limits: &Limits) {
+pub(super) async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(ws: WebSocketStream<Metered<S>>, why: Close, limits: &Limits) {
     Box::pin(say_goodbye(ws, End::Close(why), limits)).await;
 }
 
 /// Sends the close frame and lets the client take it in: a connection that is dropped while data comes in is reset, and
 /// the close would be lost.
-async fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(mut ws: WebSocketStream<S>, end: End, limits: &Limits) {
+async fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(mut ws: WebSocketStream<Metered<S>>, end: End, limits: &Limits) {
     let told = timeout(limits.ws_write_timeout, async {
         if let End::Close(close) = end
             && let Ok(code) = CloseCode::try_from(close.code())
@@ -147,7 +153,7 @@ async fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(mut ws: WebSocketStream<
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
-    fn new(ws: WebSocketStream<S>, context: Arc<Context>, socket: Arc<Socket>) -> Self {
+    fn new(ws: WebSocketStream<Metered<S>>, context: Arc<Context>, socket: Arc<Socket>) -> Self {
         let now = Instant::now();
         let limits = &context.backend.limits;
         let (until, ping_at) = (now + limits.request_timeout, now + limits.ws_ping);
@@ -270,14 +276,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             progress = true;
             self.push_answer(answer);
         }
-        while let Some((job, ticket)) = pipeline.begin() {
+        while let Some(job) = pipeline.begin() {
             progress = true;
             let answer = match self.subscribe(&job) {
-                Ok(()) => pipeline.run(ticket, Box::pin(answer(self.context.clone(), self.socket.clone(), job)), cx),
-                Err(error) => {
-                    let answer = self.context.failure(&self.socket, &error, job.req_id.as_ref());
-                    pipeline.end(&ticket, Outcome { answer, succeeded: false })
-                }
+                Ok(()) => pipeline.run(job.is_send(), Box::pin(answer(self.context.clone(), self.socket.clone(), job)), cx),
+                Err(error) => self.context.failure(&self.socket, &error, job.req_id.as_ref()),
             };
             self.push_answer(answer);
         }
@@ -341,29 +344,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return Ok(false);
         }
         let mut progress = false;
-        while self.ws.poll_ready_unpin(cx)?.is_ready() {
-            let Some(frame) = self.next_frame() else { break };
-            progress = true;
-            let metrics = &self.context.backend.metrics;
-            if let Some((_, _, accepted_at)) = frame.message {
-                metrics.message_delivery().observe(self.context.backend.env.now().since(accepted_at).as_secs_f64());
-            }
-            metrics.ws_sent().inc();
-            self.ws.start_send_unpin(Message::text(frame.bytes))?;
-            self.unflushed = true;
-            // The deadline is that of the frames in hand: a slow but steady reader is none that does not read.
-            self.write_by = None;
-        }
-        if self.unflushed {
-            if self.ws.poll_flush_unpin(cx)?.is_ready() {
+        loop {
+            if self.unflushed {
+                if self.ws.poll_flush_unpin(cx)?.is_pending() {
+                    let (written, now) = (self.ws.get_ref().written(), Instant::now());
+                    if self.write_by.is_none_or(|(_, before)| before != written) {
+                        self.write_by = Some((now + self.limits().ws_write_timeout, written));
+                    }
+                    return Ok(progress);
+                }
                 self.unflushed = false;
                 self.write_by = None;
-            } else {
-                let by = Instant::now() + self.limits().ws_write_timeout;
-                self.write_by.get_or_insert(by);
             }
+            let mut bytes = 0;
+            while bytes < WRITE_BATCH
+                && let Some(frame) = self.next_frame()
+            {
+                let metrics = &self.context.backend.metrics;
+                if let Some((_, _, accepted_at)) = frame.message {
+                    metrics.message_delivery().observe(self.context.backend.env.now().since(accepted_at).as_secs_f64());
+                }
+                metrics.ws_sent().inc();
+                bytes += frame.bytes.len();
+                self.unflushed = true;
+                self.ws.start_send_unpin(Message::text(frame.bytes))?;
+            }
+            if bytes == 0 {
+                return Ok(progress);
+            }
+            progress = true;
         }
-        Ok(progress)
     }
 
     /// Events first, so that what a request caused is seen before its answer; then answers; then the pending messages,
@@ -465,7 +475,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     fn poll_timer(&mut self, cx: &mut Wakeup<'_>) -> Poll<Option<End>> {
         loop {
             let now = Instant::now();
-            if self.write_by.is_some_and(|by| by <= now) {
+            if self.write_by.is_some_and(|(by, _)| by <= now) {
                 return Poll::Ready(Some(End::Close(Close::SlowReader)));
             }
             let mut due = match self.stage {
@@ -485,7 +495,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     idle_at.min(self.ping_at)
                 }
             };
-            due = self.write_by.map_or(due, |by| due.min(by));
+            due = self.write_by.map_or(due, |(by, _)| due.min(by));
             // The timer may ring too early, which costs little, but never too late; moving it costs each time.
             if due < self.timer.deadline() || self.timer.is_elapsed() {
                 self.timer.as_mut().reset(due);
@@ -502,5 +512,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             self.unflushed = true;
         }
         self.pipeline.get_or_insert_default().push(Job { request: Request::Ping, req_id: None });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpStream;
+
+    fn size_of_output<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_socket_takes_little_memory() {
+        // The task of every open socket holds one of these. A field that grows it costs as much as there are sockets.
+        let size = size_of::<Session<TcpStream>>();
+        assert!(size <= 600, "{size} bytes");
+        let task = size_of_output(serve::<TcpStream>);
+        assert!(task <= 1100, "{task} bytes");
     }
 }

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{CONNECTION, HOST, HeaderName, HeaderValue, ORIGIN, UPGRADE};
+use axum::http::header::{ALLOW, CONNECTION, HOST, HeaderName, HeaderValue, ORIGIN, UPGRADE};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, Version};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use base64::Engine as _;
 use hyper_util::rt::TokioIo;
 use tokio_websockets::{Limits as WsLimits, ServerBuilder};
+use tower_http::catch_panic::CatchPanicLayer;
 use wa_core::error::{Denied, Error, Result, Unauthenticated};
 use wa_core::ports::EnvExt as _;
 use wa_core::session::Caller;
@@ -19,10 +21,11 @@ use wa_core::session::Caller;
 use super::answer::Context;
 use super::close::Close;
 use super::hub::Hub;
+use super::metered::Metered;
 use super::session;
 use super::socket::Socket;
 use crate::backend::Backend;
-use crate::rest::{Origins, bearer_token, refusal};
+use crate::rest::{ApiError, Observer, Origins, TrustedProxies, after_panic, bearer_token, observe};
 
 const SEC_WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
 const SEC_WEBSOCKET_VERSION: HeaderName = HeaderName::from_static("sec-websocket-version");
@@ -34,17 +37,21 @@ pub struct WsOptions {
     /// The origins whose pages may connect; if there are none, all may: a token is needed in any case, and browsers send it
     /// with no request by themselves. Pages of the server's own host always may, and so may clients that are no browsers.
     pub cors_origins: Origins,
+    /// Proxies whose `X-Forwarded-For` is believed, for the access log.
+    pub trusted_proxies: TrustedProxies,
 }
 
 struct Entrance {
     context: Arc<Context>,
-    options: WsOptions,
+    cors_origins: Origins,
 }
 
 /// The route `GET /ws`, whose sockets are those of this hub.
 pub fn router(hub: Arc<Hub>, backend: Backend, options: WsOptions) -> Router {
-    let entrance = Arc::new(Entrance { context: Arc::new(Context { hub, backend }), options });
-    Router::new().route("/ws", get(enter)).with_state(entrance)
+    let observer = Observer::new(&backend, options.trusted_proxies);
+    let entrance = Arc::new(Entrance { context: Arc::new(Context { hub, backend }), cors_origins: options.cors_origins });
+    let route = get(enter).fallback(wrong_method).layer(CatchPanicLayer::custom(after_panic)).layer(from_fn_with_state(observer, observe));
+    Router::new().route("/ws", route).with_state(entrance)
 }
 
 async fn enter(State(entrance): State<Arc<Entrance>>, mut request: Request) -> Response {
@@ -56,7 +63,7 @@ async fn enter(State(entrance): State<Arc<Entrance>>, mut request: Request) -> R
     match admitted {
         Ok((visitor, accept)) => {
             let Some(place) = context.hub.admit() else {
-                return refusal(Error::unavailable("no place for another socket"), request.headers(), &*context.backend.env);
+                return ApiError::from(Error::unavailable("no place for another socket")).into_response();
             };
             let upgrade = hyper::upgrade::on(&mut request);
             let limits = WsLimits::default().max_payload_len(Some(context.backend.limits.ws_frame));
@@ -69,7 +76,7 @@ async fn enter(State(entrance): State<Arc<Entrance>>, mut request: Request) -> R
                         Ok(upgraded) => upgraded,
                         Err(error) => return tracing::debug!(%error, "a client left during the upgrade"),
                     };
-                    let ws = ServerBuilder::new().limits(limits).serve(TokioIo::new(upgraded));
+                    let ws = ServerBuilder::new().limits(limits).serve(Metered::new(TokioIo::new(upgraded)));
                     match visitor {
                         Ok(caller) => {
                             let id = context.backend.env.new_id();
@@ -84,14 +91,20 @@ async fn enter(State(entrance): State<Arc<Entrance>>, mut request: Request) -> R
             let headers = [(CONNECTION, HeaderValue::from_static("upgrade")), (UPGRADE, HeaderValue::from_static("websocket")), (SEC_WEBSOCKET_ACCEPT, accept)];
             (StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response()
         }
-        Err(Refusal::Error(error)) => refusal(error, request.headers(), &*context.backend.env),
+        Err(Refusal::Error(error)) => ApiError::from(error).into_response(),
         Err(Refusal::Version) => {
-            let mut response = refusal(Error::BadRequest("WebSocket version 13 is needed".to_owned()), request.headers(), &*context.backend.env);
+            let mut response = ApiError::from(Error::BadRequest("WebSocket version 13 is needed".to_owned())).into_response();
             *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
             response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             response
         }
     }
+}
+
+async fn wrong_method() -> Response {
+    let mut response = ApiError::MethodNotAllowed.into_response();
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+    response
 }
 
 enum Refusal {
@@ -107,7 +120,7 @@ impl From<Error> for Refusal {
 
 /// Who connects, or why a bad token of the query is turned away after the upgrade.
 async fn admit(entrance: &Entrance, headers: &HeaderMap, uri: &Uri) -> Result<Result<Caller, Unauthenticated>> {
-    if !origin_allowed(headers, &entrance.options.cors_origins) {
+    if !origin_allowed(headers, &entrance.cors_origins) {
         return Err(Error::Denied(Denied::Forbidden("This origin may not connect")));
     }
     let authenticator = &entrance.context.backend.authenticator;

@@ -1,0 +1,80 @@
+//! What can be typed: commands, their arguments and their help.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{chat, chats, completions, contacts, devices, history, login, logout, profile, send, tail};
+use crate::output::{Format, Output};
+use crate::session::{Account, DEFAULT_PROFILE};
+
+/// A command line client of the chat backend.
+#[derive(Debug, Parser)]
+#[command(name = "wa", version, propagate_version = true, after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Try it against a development server on this machine (make run), in two terminals:
+  wa chat --as alice bob
+  wa chat --as bob alice
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 login needed, 4 not found, 5 server unavailable or too many requests,
+6 the same profile connected elsewhere, 130 interrupted.
+Logins are stored in WA_CONFIG_DIR, or in wa/ under your configuration folder.";
+
+/// What every command understands.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Global {
+    /// The stored login to act as.
+    #[arg(long = "as", visible_alias = "profile", global = true, value_name = "PROFILE", env = "WA_PROFILE", default_value = DEFAULT_PROFILE)]
+    profile: String,
+    /// The server's address [default: that of the profile, or http://127.0.0.1:8080]
+    #[arg(long, global = true, value_name = "URL", env = "WA_SERVER")]
+    server: Option<String>,
+    /// The form of the output.
+    #[arg(long, short, global = true, value_enum, default_value = "table")]
+    output: Format,
+}
+
+impl Global {
+    pub(crate) fn account(&self) -> Account {
+        Account { profile: self.profile.clone(), server: self.server.clone() }
+    }
+
+    pub(crate) fn output(&self) -> Output {
+        Output::new(self.output)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Login(login::Login),
+    Logout(logout::Logout),
+    #[command(subcommand)]
+    Devices(devices::Devices),
+    #[command(subcommand)]
+    Profile(profile::Profile),
+    #[command(subcommand)]
+    Contacts(contacts::Contacts),
+    #[command(subcommand)]
+    Chats(chats::Chats),
+    Chat(chat::Chat),
+    Send(send::Send),
+    Tail(tail::Tail),
+    History(history::History),
+    Completions(completions::Completions),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,239 @@
+//! What a conversation looks like: events in, lines out. It prints nothing itself.
+
+use std::collections::BTreeMap;
+
+use wa_core::chat::ChatView;
+use wa_core::id::{ChatId, MessageId, UserId};
+use wa_core::message::{MessageView, Seq, cut};
+use wa_core::receipt::Status;
+use wa_core::user::PresenceView;
+use wa_transport::client::{Receipt, ServerEvent};
+
+use crate::commands::history::{body, line, speaker};
+use crate::failure::Failure;
+use crate::output::{Output, plain, when};
+
+/// Own messages whose ticks are followed.
+const MAX_FOLLOWED: usize = 500;
+
+/// One of this person's messages.
+#[derive(Debug)]
+struct Own {
+    id: MessageId,
+    status: Status,
+    preview: String,
+}
+
+/// A chat as it is shown.
+#[derive(Debug)]
+pub(super) struct Screen {
+    me: UserId,
+    chat: ChatView,
+    output: Output,
+    /// The newest message shown.
+    shown: Seq,
+    last_of_others: Option<MessageId>,
+    own: BTreeMap<Seq, Own>,
+    typing: bool,
+    presence: Option<PresenceView>,
+    is_connected: bool,
+}
+
+impl Screen {
+    pub(super) fn new(me: UserId, chat: ChatView, output: Output) -> Self {
+        Self { me, chat, output, shown: Seq::ZERO, last_of_others: None, own: BTreeMap::new(), typing: false, presence: None, is_connected: true }
+    }
+
+    pub(super) const fn chat_id(&self) -> ChatId {
+        self.chat.chat_id
+    }
+
+    /// The other person of a direct chat.
+    pub(super) fn peer(&self) -> Option<UserId> {
+        self.chat.participant.as_ref().map(|peer| peer.id)
+    }
+
+    /// The newest message shown.
+    pub(super) const fn shown(&self) -> Seq {
+        self.shown
+    }
+
+    /// The newest message of somebody else that was shown.
+    pub(super) const fn last_of_others(&self) -> Option<MessageId> {
+        self.last_of_others
+    }
+
+    pub(super) const fn is_connected(&self) -> bool {
+        self.is_connected
+    }
+
+    /// The lines that an event adds to the conversation.
+    pub(super) fn event(&mut self, event: &ServerEvent) -> Result<Vec<String>, Failure> {
+        let lines = match event {
+            ServerEvent::Message(message) if message.chat_id == self.chat.chat_id => {
+                if message.seq <= self.shown {
+                    return Ok(Vec::new());
+                }
+                vec![self.message(message)]
+            }
+            ServerEvent::MessageChanged(message) if message.chat_id == self.chat.chat_id => vec![format!("{} (changed)", self.said(message))],
+            ServerEvent::MessageDeleted(deleted) if deleted.chat_id == self.chat.chat_id => vec![self.output.dim("A message was deleted.")],
+            ServerEvent::Receipt(receipt) if receipt.chat_id == self.chat.chat_id => self.receipt(receipt).into_iter().collect(),
+            ServerEvent::Typing(typing) if typing.chat_id == self.chat.chat_id && typing.user_id != self.me => {
+                let began = typing.is_typing && !self.typing;
+                self.typing = typing.is_typing;
+                let name = speaker(&self.chat, self.me, typing.user_id);
+                began.then(|| self.output.dim(&format!("{name} is typing…"))).into_iter().collect()
+            }
+            ServerEvent::Presence(presence) if Some(presence.user_id) == self.peer() => self.presence(*presence).into_iter().collect(),
+            ServerEvent::Connected | ServerEvent::Disconnected { .. } => Vec::new(),
+            _ => return Ok(Vec::new()),
+        };
+        if self.output.is_json() {
+            let line = serde_json::to_string(event).map_err(|e| Failure::general(e.to_string()))?;
+            return Ok(vec![line]);
+        }
+        Ok(lines)
+    }
+
+    /// What an event means to the person beyond the conversation.
+    pub(super) fn notice(&mut self, event: &ServerEvent) -> Option<String> {
+        match event {
+            ServerEvent::Connected if !self.is_connected => {
+                self.is_connected = true;
+                Some("Connected again.".to_owned())
+            }
+            ServerEvent::Disconnected { reason, .. } if self.is_connected => {
+                self.is_connected = false;
+                Some(format!("Disconnected: {reason}. It comes back by itself."))
+            }
+            _ => None,
+        }
+    }
+
+    fn said(&self, message: &MessageView) -> String {
+        line(message, &speaker(&self.chat, self.me, message.sender_id), self.output)
+    }
+
+    fn message(&mut self, message: &MessageView) -> String {
+        self.shown = message.seq;
+        self.typing = false;
+        let said = self.said(message);
+        if message.sender_id != self.me {
+            self.last_of_others = Some(message.message_id);
+            return said;
+        }
+        self.own.insert(message.seq, Own { id: message.message_id, status: message.status, preview: cut(&body(message), 30) });
+        if self.own.len() > MAX_FOLLOWED {
+            self.own.pop_first();
+        }
+        format!("{said} {}", self.ticks(message.status))
+    }
+
+    /// The ticks of the newest message that a receipt raised, if any.
+    fn receipt(&mut self, receipt: &Receipt) -> Option<String> {
+        if receipt.user_id == self.me {
+            return None;
+        }
+        let covered = |seq: Seq, own: &Own| Some(own.id) == receipt.message_id || receipt.up_to_seq.is_some_and(|up_to| seq <= up_to);
+        let mut newest = None;
+        for (seq, own) in &mut self.own {
+            if own.status < receipt.status && covered(*seq, own) {
+                own.status = receipt.status;
+                newest = Some(own.preview.clone());
+            }
+        }
+        let what = match receipt.status {
+            Status::Sent => return None,
+            Status::Delivered => "delivered",
+            Status::Read => "read",
+        };
+        newest.map(|preview| format!("  {} {}", self.ticks(receipt.status), self.output.dim(&format!("{what}: {preview}"))))
+    }
+
+    fn ticks(&self, status: Status) -> String {
+        match status {
+            Status::Sent => self.output.dim("✓"),
+            Status::Delivered => self.output.dim("✓✓"),
+            Status::Read => self.output.blue("✓✓"),
+        }
+    }
+
+    fn presence(&mut self, presence: PresenceView) -> Option<String> {
+        let before = self.presence.replace(presence);
+        if before == Some(presence) {
+            return None;
+        }
+        let name = plain(&self.chat.name);
+        let news = match (presence.online, presence.last_seen, before) {
+            (true, ..) => format!("{name} is online"),
+            (false, Some(at), _) => format!("{name} was last seen {}", when(at)),
+            (false, None, Some(before)) if before.online => format!("{name} is offline"),
+            (false, None, _) => return None,
+        };
+        Some(self.output.dim(&news))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::output::Format;
+
+    const ME: &str = "018f3f6e-7b1c-7c4e-8a57-000000000001";
+    const BOB: &str = "018f3f6e-7b1c-7c4e-8a57-000000000002";
+    const CHAT: &str = "018f3f6e-7b1c-7c4e-8a57-000000000003";
+
+    fn screen() -> Screen {
+        let at = "2026-01-01T00:00:00.000Z";
+        let chat = json!({
+            "chat_id": CHAT, "type": "direct", "name": "Bob", "description": "", "participant": {"id": BOB, "display_name": "Bob"}, "participants": [],
+            "unread_count": 0, "is_muted": false, "is_pinned": false, "is_admin_only": false, "auto_delete_timer": "off", "last_seq": 0, "rev": 0,
+            "created_at": at, "updated_at": at
+        });
+        Screen::new(ME.parse().expect("an id"), serde_json::from_value(chat).expect("a chat"), Output::new(Format::Table))
+    }
+
+    fn message(seq: i64, sender: &str, body: &str) -> ServerEvent {
+        let at = "2026-01-01T00:00:00.000Z";
+        let message = json!({
+            "message_id": format!("018f3f6e-7b1c-7c4e-8a57-0000000001{seq:02}"), "chat_id": CHAT, "sender_id": sender, "client_msg_id": "k", "seq": seq,
+            "rev": seq, "type": "text", "payload": {"body": body}, "forwarded": false, "status": "sent", "reactions": [], "is_deleted": false,
+            "is_starred": false, "created_at": at, "updated_at": at
+        });
+        ServerEvent::Message(Box::new(serde_json::from_value(message).expect("a message")))
+    }
+
+    fn read(up_to: i64, status: Status) -> ServerEvent {
+        let chat_id = CHAT.parse().expect("an id");
+        ServerEvent::Receipt(Receipt { chat_id, message_id: None, up_to_seq: Some(Seq::new(up_to)), user_id: BOB.parse().expect("an id"), status })
+    }
+
+    #[test]
+    fn ticks_go_from_sent_to_delivered_to_read_and_never_back() {
+        let mut screen = screen();
+        let mut lines = |event: &ServerEvent| screen.event(event).expect("lines");
+        assert!(lines(&message(1, ME, "hello"))[0].ends_with("you: hello ✓"));
+        assert_eq!(lines(&read(1, Status::Delivered)), ["  ✓✓ delivered: hello"]);
+        assert_eq!(lines(&read(1, Status::Read)), ["  ✓✓ read: hello"]);
+        assert!(lines(&read(1, Status::Delivered)).is_empty());
+        assert!(lines(&read(1, Status::Read)).is_empty());
+    }
+
+    #[test]
+    fn what_the_history_showed_is_not_shown_again() {
+        let mut screen = screen();
+        assert!(screen.event(&message(2, BOB, "hi")).expect("lines")[0].ends_with("Bob: hi"));
+        assert!(screen.event(&message(2, BOB, "hi")).expect("lines").is_empty());
+        assert!(screen.event(&message(1, BOB, "older")).expect("lines").is_empty());
+    }
+
+    #[test]
+    fn control_characters_of_others_do_not_reach_the_terminal() {
+        let mut screen = screen();
+        let lines = screen.event(&message(1, BOB, "a\u{1b}[2Jb\nc")).expect("lines");
+        assert!(lines[0].ends_with("Bob: a [2Jb c"), "{lines:?}");
+    }
+}

@@ -1,0 +1,33 @@
+//! The commands, one a file.
+
+pub(crate) mod chat;
+pub(crate) mod chats;
+pub(crate) mod completions;
+pub(crate) mod contacts;
+pub(crate) mod devices;
+pub(crate) mod history;
+pub(crate) mod login;
+pub(crate) mod logout;
+pub(crate) mod profile;
+pub(crate) mod send;
+pub(crate) mod tail;
+
+use crate::args::{Args, Command};
+use crate::failure::Failure;
+
+pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    let (account, output) = (args.global.account(), args.global.output());
+    match args.command {
+        Command::Login(command) => command.run(&account, output).await,
+        Command::Logout(command) => command.run(&account).await,
+        Command::Devices(command) => command.run(&account, output).await,
+        Command::Profile(command) => command.run(&account, output).await,
+        Command::Contacts(command) => command.run(&account, output).await,
+        Command::Chats(command) => command.run(&account, output).await,
+        Command::Chat(command) => command.run(&account, output).await,
+        Command::Send(command) => command.run(&account, output).await,
+        Command::Tail(command) => command.run(&account, output).await,
+        Command::History(command) => command.run(&account, output).await,
+        Command::Completions(command) => command.run(output),
+    }
+}
