@@ -27,7 +27,7 @@ const CHECKED_WHOLE: u64 = 64 << 20;
 
 /// Pages of the log at which it is copied into the database file. A longer log writes pages that change often fewer times.
 /// Tests of reliability want to see it happen often.
-const LOG_PAGES: i64 = if cfg!(feature = "planted") { 400 } else { 4000 };
+const LOG_PAGES: i64 = if cfg!(feature = "planted") { 400 } else { 16_000 };
 
 /// Which database speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +65,15 @@ impl Dialect {
         match self {
             // IOERR
             Self::Sqlite => sqlite_code(error) == Some(10),
+        }
+    }
+
+    /// Whether many rows are best inserted by a text of many statements, which takes one way to the database as well.
+    pub(super) const fn inserts_row_by_row(self) -> bool {
+        match self {
+            // A statement of several rows copies every page it touches, so that it can take itself back; one of a single
+            // row looks before it writes.
+            Self::Sqlite => true,
         }
     }
 
@@ -340,10 +349,12 @@ fn prepare(statement: Statement) -> (std::borrow::Cow<'static, str>, SqliteArgum
         };
         debug_assert!(bound.is_ok(), "plain values always encode");
     }
-    let text = match statement.text {
+    let text: std::borrow::Cow<'static, str> = match statement.text {
         Text::Fixed(text) => text.into(),
         Text::Built(_, text) => text.into(),
     };
+    #[cfg(test)]
+    seen::note(&text);
     (text, arguments)
 }
 
@@ -362,9 +373,11 @@ fn settings(options: SqliteConnectOptions) -> SqliteConnectOptions {
         .pragma("mmap_size", "0")
         .pragma("cell_size_check", "ON")
         .pragma("trusted_schema", "OFF")
+        // What a statement needs to take itself back is kept in memory: it is worth nothing after a crash.
+        .pragma("temp_store", "MEMORY")
         // 32 MiB of pages.
         .pragma("cache_size", "-32768")
-        .pragma("journal_size_limit", "67108864")
+        .pragma("journal_size_limit", "134217728")
         .disable_statement_logging()
 }
 
@@ -491,4 +504,24 @@ async fn lock(path: &Path) -> Result<File, OpenError> {
         }
     }
     Err(OpenError::InUse { path: path.to_owned() })
+}
+
+/// Every text that went to a database, for the test that looks at their plans.
+#[cfg(test)]
+pub(super) mod seen {
+    use std::collections::BTreeSet;
+    use std::sync::{Mutex, PoisonError};
+
+    static TEXTS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+    pub(super) fn note(text: &str) {
+        let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+        if !texts.contains(text) {
+            texts.insert(text.to_owned());
+        }
+    }
+
+    pub(in crate::sql) fn texts() -> BTreeSet<String> {
+        TEXTS.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
