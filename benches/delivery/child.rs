@@ -32,6 +32,8 @@ impl Served {
         let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let program = program()?;
         let child = Command::new(&program)
+            // The server refuses variables of its prefix that it does not know.
+            .env_remove("WA_SERVER_BIN")
             .args(["--port", &address.port().to_string(), "--data-dir"])
             .arg(folder)
             .envs([("WA_DEV__ECHO_OTP", "true"), ("WA_LIMITS__ENABLED", "false"), ("WA_TELEMETRY__LOG_LEVEL", "error")])
