@@ -121,9 +121,9 @@ pub struct Pending {
 pub trait MessageApi: Send + Sync {
     /// Stores a message and announces it. When this returns, it is durable.
     ///
-    /// A text that answers nothing, into a chat to which the caller has just sent, reaches the store before this first
-    /// waits: so sends that are begun one after the other are stored in that order, without each waiting for the one
-    /// before. Transports that keep many in flight rely on it.
+    /// Sends of one caller into one chat are stored in the order in which they were begun (first polled), without each
+    /// waiting for the one before to be durable: transports that keep many in flight rely on it. Only where the chat's
+    /// membership changes in between may two change places.
     async fn send(&self, caller: &Caller, message: SendMessage) -> Result<Sent>;
 
     /// A page of a chat's history.

@@ -47,12 +47,14 @@ impl Names {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn kept_name(&self, known: &Known, user: UserId, now: Timestamp) -> Option<Arc<str>> {
+        known.names.get(&user).filter(|(_, since)| now.since(*since) < self.fresh).map(|(name, _)| Arc::clone(name))
+    }
+
     /// The name others see of a user; empty for unknown ones.
     pub(super) async fn of(&self, user: UserId) -> Result<Arc<str>> {
-        let now = self.env.now();
-        // Every send asks this, and nearly always finds the answer here.
-        let known = self.known().names.get(&user).filter(|(_, since)| now.since(*since) < self.fresh).map(|(name, _)| Arc::clone(name));
-        match known {
+        let kept = self.kept_name(&self.known(), user, self.env.now());
+        match kept {
             Some(name) => Ok(name),
             None => Ok(self.all(&[user]).await?.remove(&user).unwrap_or_else(|| "".into())),
         }
@@ -66,9 +68,9 @@ impl Names {
         let changes = {
             let known = self.known();
             for user in users {
-                match known.names.get(user) {
-                    Some((name, since)) if now.since(*since) < self.fresh => _ = found.insert(*user, Arc::clone(name)),
-                    _ => wanted.push(*user),
+                match self.kept_name(&known, *user, now) {
+                    Some(name) => _ = found.insert(*user, name),
+                    None => wanted.push(*user),
                 }
             }
             known.changes

@@ -17,10 +17,13 @@ use super::world::{World, absent_chat, refused};
 struct Client {
     revs: HashMap<ChatId, Rev>,
     messages: BTreeMap<(ChatId, MessageId), MessageView>,
+    /// Chats that were in one answer, at the most.
+    most_chats: usize,
 }
 
 impl Client {
     fn take(&mut self, answer: SyncAnswer) {
+        self.most_chats = self.most_chats.max(answer.chats.len());
         for item in answer.chats {
             let chat = item.chat.chat_id;
             let known = self.revs.insert(chat, item.rev);
@@ -120,6 +123,7 @@ async fn play(steps: Vec<Step>, sync_chats: usize, last_limit: i64) {
     }
     client.sync(&world, &alice, Some(last_limit)).await;
     assert_eq!(client.messages, everything(&world, &alice, &chats).await);
+    assert!(client.most_chats <= sync_chats, "{} chats in one answer", client.most_chats);
     assert_eq!(client.sync(&world, &alice, None).await, 1, "a client that has everything is told so at once");
 }
 

@@ -13,7 +13,7 @@ use super::error::ErrorData;
 use super::event::{Ack, Deletion, SentMessage, ServerEvent as _};
 use super::frame::ReqId;
 use super::hub::Hub;
-use super::pipeline::{Job, Outcome};
+use super::pipeline::Job;
 use super::request::Request;
 use super::socket::{Outgoing, Socket};
 use crate::backend::Backend;
@@ -94,17 +94,14 @@ pub(super) async fn admit(context: Arc<Context>, user: UserId, is_message: bool)
 }
 
 /// Carries out a request and writes its answer. It ends within the request timeout.
-pub(super) async fn answer(context: Arc<Context>, socket: Arc<Socket>, job: Job) -> Outcome {
+pub(super) async fn answer(context: Arc<Context>, socket: Arc<Socket>, job: Job) -> Option<Bytes> {
     let Job { request, req_id } = job;
     let patience = context.backend.limits.request_timeout;
     let result = match tokio::time::timeout(patience, carry_out(&context, &socket, request, req_id.as_ref())).await {
         Ok(result) => result,
         Err(late) => Err(Error::unavailable(late)),
     };
-    match result {
-        Ok(answer) => Outcome { answer, succeeded: true },
-        Err(error) => Outcome { answer: context.failure(&socket, &error, req_id.as_ref()), succeeded: false },
-    }
+    result.unwrap_or_else(|error| context.failure(&socket, &error, req_id.as_ref()))
 }
 
 async fn carry_out(context: &Context, socket: &Arc<Socket>, request: Request, req_id: Option<&ReqId>) -> Result<Option<Bytes>> {

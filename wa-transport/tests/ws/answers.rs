@@ -103,16 +103,12 @@ async fn many_sends_are_in_flight_at_a_time_and_begin_in_order() {
     for key in 0..16 {
         client.send(&send_frame(1, &key.to_string())).await;
     }
-    client.settle().await;
-    // The first into a chat goes ahead, because it may have to look things up.
-    world.next_send().await.reply.send(Ok(Sent { message: message(1, 1), duplicate: false })).ok();
     let mut sends = Vec::new();
-    for key in 1..16 {
+    for key in 0..16 {
         let send = world.next_send().await;
         assert_eq!(send.message.client_msg_id, key.to_string());
         sends.push(send);
     }
-    assert_eq!(client.frame().await["req_id"], "0");
     // They are answered as they end.
     for send in sends.into_iter().rev() {
         let key = send.message.client_msg_id.clone();

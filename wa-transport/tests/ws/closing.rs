@@ -17,12 +17,10 @@ async fn a_cut_socket_accepts_nothing_and_emits_nothing_but_its_close() {
     let mut world = World::new().await;
     let mut client = world.connect("1:1").await;
     let mut other = world.connect("1:2").await;
-    client.send(&send_frame(1, "held up")).await;
-    let held_up = world.next_send().await;
-    client.send(&send_frame(1, "waits behind it")).await;
-    client.settle().await;
+    client.send(&send_frame(1, "in hand")).await;
+    let in_hand = world.next_send().await;
     soon(world.hub.cut(&[id(1)])).await;
-    held_up.reply.send(Ok(Sent { message: message(1, 1), duplicate: false })).ok();
+    in_hand.reply.send(Ok(Sent { message: message(1, 1), duplicate: false })).ok();
     // The client may not have noticed yet.
     client.ws.send(Message::text(send_frame(1, "late").to_string())).await.ok();
     world.happen(&[1], new_message(1, 1, None)).await;

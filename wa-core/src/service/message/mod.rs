@@ -1,6 +1,7 @@
 //! Sending, reading, receipts and sync (contract, sections 1.4, 3 and 7). One file per use case; this one holds what they
 //! stand on.
 
+mod order;
 mod receipts;
 mod send;
 mod sync;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use self::order::Order;
 use super::access::{enter, enter_by};
 use super::inbox::Inbox;
 use super::names::Names;
@@ -57,6 +59,7 @@ impl fmt::Debug for MessageDeps {
 pub struct MessageService {
     deps: MessageDeps,
     inbox: Inbox,
+    order: Arc<Order>,
 }
 
 impl MessageService {
@@ -65,7 +68,7 @@ impl MessageService {
     pub fn new(deps: MessageDeps) -> Self {
         let people = People::new(Arc::clone(&deps.users), Arc::clone(&deps.contacts));
         let inbox = Inbox { chats: Arc::clone(&deps.chats), messages: Arc::clone(&deps.messages), people };
-        Self { deps, inbox }
+        Self { deps, inbox, order: Arc::default() }
     }
 
     fn people(&self) -> &People {

@@ -124,6 +124,8 @@ fn permission(access: &Access) -> Result<Option<UserId>> {
 impl MessageService {
     pub(super) async fn send_message(&self, caller: &Caller, message: SendMessage) -> Result<Sent> {
         let draft = Draft::check(message, &self.deps.limits)?;
+        // Left after the first try: should the membership change under it, those behind are decided anew as well.
+        let mut place = Some(self.order.join(caller.user_id, draft.chat_id));
         let name = self.deps.names.of(caller.user_id).await?;
         for _ in 0..self.deps.limits.send_decisions {
             let access = match enter(&*self.deps.chats, draft.chat_id, caller.user_id).await {
@@ -137,7 +139,12 @@ impl MessageService {
                 Err(error) => return Err(error),
             };
             let new = draft.to_message(caller.user_id, &name, &decision, &*self.deps.env);
-            match self.deps.messages.append(new).await? {
+            let append = self.deps.messages.append(new);
+            let appended = match place.take() {
+                Some(place) => place.begin(append).await,
+                None => append.await,
+            };
+            match appended? {
                 Appended::Stored(message) => {
                     let preview = decision.reply.map(|reply| reply.preview);
                     return Ok(Sent { message: MessageView::of(&message, Status::Sent, preview), duplicate: false });

@@ -152,6 +152,17 @@ async fn presence_goes_to_those_watchers_who_may_see_it() {
 }
 
 #[tokio::test]
+async fn presence_of_somebody_whose_settings_are_not_known_goes_to_nobody() {
+    let mut users = MockUserStore::new();
+    users.expect_privacy().returning(|_| Ok(std::collections::BTreeMap::new()));
+    let mut contacts = MockContactStore::new();
+    contacts.expect_relations().returning(|pairs| Ok(strangers(pairs)));
+    let service = FanOutService::new(FanOutDeps { chats: Arc::new(MockChatStore::new()), users: Arc::new(users), contacts: Arc::new(contacts) });
+    let presence = event(Fact::Presence { user_id: ALICE, online: true, last_seen: None });
+    assert_eq!(service.recipients(&presence, &[BOB]).await.expect("resolves"), []);
+}
+
+#[tokio::test]
 async fn ended_sessions_concern_devices_and_no_users() {
     let revoked = Fact::SessionsRevoked { user_id: ALICE, devices: vec![DeviceId::from_uuid(uuid::Uuid::nil())] };
     assert_eq!(service(None, &[]).recipients(&event(revoked), &[]).await.expect("resolves"), []);

@@ -13,6 +13,7 @@ use crate::id::{ChatId, MessageId, UserId};
 use crate::limits::Limits;
 use crate::message::{Message, Seq};
 use crate::ports::{Appended, Env, NewMessage};
+use crate::receipt::{ReceiptTimes, Receipted, Status};
 use crate::service::{MessageDeps, MessageService, Names};
 
 struct Ports {
@@ -253,6 +254,37 @@ async fn a_cursor_must_be_a_message_of_the_chat_that_the_viewer_could_reach() {
         let query = HistoryQuery { cursor: Some(message(5, BOB).id), ..HistoryQuery::default() };
         assert_eq!(ports.service().history(&caller(ALICE), CHAT, query).await.expect_err("is refused").code(), "BAD_REQUEST");
     }
+}
+
+#[tokio::test]
+async fn only_messages_that_were_for_the_user_are_marked_delivered() {
+    let foreign = Message { chat_id: ChatId::from_uuid(uuid::Uuid::nil()), ..message(9, BOB) };
+    let withheld = Message { withheld_from: Some(ALICE), ..message(6, BOB) };
+    let located = [message(7, BOB), message(5, BOB), message(4, ALICE), withheld, message(2, BOB), foreign].map(|message| message.located());
+    let mut ports = Ports::empty();
+    ports.chats.expect_membership().returning(|chat| Ok((chat == CHAT).then(|| Arc::new(with(direct(), ALICE, |alice| alice.joined_seq = Seq::new(2))))));
+    ports.messages.expect_locate().return_once(move |_| Ok(located.to_vec()));
+    let expected = Receipted::Delivered([message(5, BOB), message(7, BOB)].map(|message| message.located()).to_vec());
+    ports
+        .receipts
+        .expect_give()
+        .withf(move |receipt, _| receipt.what == expected && receipt.user_id == ALICE && receipt.announce)
+        .once()
+        .returning(|_, _| Ok(true));
+    ports.service().mark_delivered(&caller(ALICE), &[message(1, BOB).id], None).await.expect("is marked");
+}
+
+#[tokio::test]
+async fn a_withheld_message_never_got_anywhere_whatever_the_store_tells() {
+    let withheld = Message { withheld_from: Some(BOB), ..message(3, ALICE) };
+    let mut ports = Ports::in_chat(direct());
+    let located = withheld.located();
+    ports.messages.expect_locate().return_once(move |_| Ok(vec![located]));
+    ports.messages.expect_get().return_once(move |_, _| Ok(vec![withheld]));
+    let at = Some(env().now());
+    ports.receipts.expect_times().return_once(move |_, _| Ok(vec![ReceiptTimes { user_id: BOB, delivered_at: at, read_at: at }]));
+    let rows = ports.service().receipts(&caller(ALICE), message(3, ALICE).id).await.expect("are shown");
+    assert_eq!(rows.iter().map(|row| (row.user_id, row.status, row.delivered_at)).collect::<Vec<_>>(), [(BOB, Status::Sent, None)]);
 }
 
 #[tokio::test]

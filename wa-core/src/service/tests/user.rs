@@ -1,6 +1,6 @@
 //! Profiles, contacts and blocks, and names kept at hand.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use mockall::predicate::{always, eq};
@@ -198,6 +198,22 @@ async fn a_name_is_looked_up_once_until_it_changes_or_grows_old() {
     assert_eq!(&*names.of(ALICE).await.expect("is known"), "Alicia");
     env.advance(Duration::from_millis(1));
     assert_eq!(&*names.of(ALICE).await.expect("is known"), "Ali");
+}
+
+#[tokio::test]
+async fn a_look_up_that_a_change_overtook_is_not_kept() {
+    let overtaken = Arc::new(OnceLock::<Arc<Names>>::new());
+    let names = Arc::clone(&overtaken);
+    let mut users = MockUserStore::new();
+    users.expect_get().times(2).returning(move |ids| {
+        // The name changes between the look-up and its answer.
+        names.get().expect("is set").forget(ALICE);
+        Ok(ids.iter().map(|id| user(*id)).collect())
+    });
+    let names = overtaken.get_or_init(|| Arc::new(Names::new(Arc::new(users), env(), &limits())));
+    names.of(ALICE).await.expect("is known");
+    assert_eq!(names.kept(), 0);
+    names.of(ALICE).await.expect("is looked up again");
 }
 
 #[tokio::test]
