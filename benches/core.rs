@@ -37,7 +37,8 @@ fn frames(c: &mut Criterion) {
         r#"{{"event":"message.send","data":{{"chat_id":"{}","client_msg_id":"18f-7-1000","type":"text","payload":{{"body":"Shall we meet at the harbour at eight?"}}}}}}"#,
         Uuid::from_u128(1)
     );
-    let data = json!({"message_id": Uuid::from_u128(1), "chat_id": Uuid::from_u128(2), "seq": 7, "payload": {"body": "Shall we meet at the harbour at eight?"}});
+    let data =
+        json!({"message_id": Uuid::from_u128(1), "chat_id": Uuid::from_u128(2), "seq": 7, "payload": {"body": "Shall we meet at the harbour at eight?"}});
     c.bench_function("frame/parse", |b| b.iter(|| frame::parse(black_box(text.as_bytes()), &limits).map(|frame| frame.event)));
     c.bench_function("frame/encode", |b| b.iter(|| frame::encode("message.new", black_box(&data), None, Timestamp::from_millis(1_767_225_600_000))));
 }

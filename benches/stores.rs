@@ -51,7 +51,8 @@ impl World {
             }
             let [a, b] = users;
             let pair = Pair::of(a, b).expect("two users");
-            let (chat, _) = stores.chats.create_direct(NewDirectChat { id: Real.new_id(), event_id: Real.new_id(), pair, created_by: a, at: Real.now() }).await?;
+            let (chat, _) =
+                stores.chats.create_direct(NewDirectChat { id: Real.new_id(), event_id: Real.new_id(), pair, created_by: a, at: Real.now() }).await?;
             chats.push((chat.id, a, b));
         }
         Ok(Self { stores, chats })

@@ -105,7 +105,11 @@ fn main() -> io::Result<()> {
 }
 
 fn nobody(number: usize) -> Pair {
-    Pair { sender: User::unknown(format!("/{number}/a")), receiver: User::unknown(format!("/{number}/b")), chat: "0198f3f6-7b1c-7c4e-8a57-0242ac120002".to_owned() }
+    Pair {
+        sender: User::unknown(format!("/{number}/a")),
+        receiver: User::unknown(format!("/{number}/b")),
+        chat: "0198f3f6-7b1c-7c4e-8a57-0242ac120002".to_owned(),
+    }
 }
 
 fn plan(window: usize, seconds: u64, bare: bool) -> Plan {
@@ -114,9 +118,15 @@ fn plan(window: usize, seconds: u64, bare: bool) -> Plan {
 
 fn row(subject: &'static str, served: &Served, pairs: &[Pair], plan: Plan) -> io::Result<Row> {
     let mut cpu = [0.0; 2];
-    let traffic = load::run(load::traffic(served.address, pairs, plan, |_, _| (), |begins| {
-        cpu[usize::from(!begins)] = served.usage().map_or(f64::NAN, |usage| usage.cpu);
-    }))?;
+    let traffic = load::run(load::traffic(
+        served.address,
+        pairs,
+        plan,
+        |_, _| (),
+        |begins| {
+            cpu[usize::from(!begins)] = served.usage().map_or(f64::NAN, |usage| usage.cpu);
+        },
+    ))?;
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let cpu_seconds_per_1000 = (cpu[1] - cpu[0]) * 1000.0 / traffic.delivered as f64;
     let load = plan.rate.map_or_else(|| format!("window {}", plan.window), |rate| format!("{rate:.0}/s"));

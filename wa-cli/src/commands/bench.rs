@@ -83,7 +83,12 @@ impl Bench {
                 ("CPU s / 1,000", report.cpu_seconds_per_1000.map_or_else(unknown, |cpu| format!("{cpu:.4}"))),
                 ("bytes / idle socket", report.idle.map_or_else(unasked, |idle| idle.bytes_per_socket.to_string())),
                 ("connects/s", report.connect.map_or_else(unasked, |connect| whole(connect.per_second))),
-                ("offline/s", report.offline.map_or_else(unasked, |offline| format!("{:.0} (lost {}, duplicated {})", offline.per_second, offline.lost, offline.duplicated))),
+                (
+                    "offline/s",
+                    report
+                        .offline
+                        .map_or_else(unasked, |offline| format!("{:.0} (lost {}, duplicated {})", offline.per_second, offline.lost, offline.duplicated)),
+                ),
             ],
         )?;
         let offline = report.offline.unwrap_or_default();
@@ -173,7 +178,10 @@ fn listening(target: SocketAddr) -> Option<u32> {
     })?;
     std::fs::read_dir("/proc").ok()?.flatten().find_map(|process| {
         let pid = process.file_name().to_str()?.parse().ok()?;
-        let holds = std::fs::read_dir(process.path().join("fd")).ok()?.flatten().any(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to.as_os_str() == inode.as_str()));
+        let holds = std::fs::read_dir(process.path().join("fd"))
+            .ok()?
+            .flatten()
+            .any(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to.as_os_str() == inode.as_str()));
         holds.then_some(pid)
     })
 }

@@ -104,7 +104,13 @@ struct Talk {
 ///
 /// # Errors
 /// If a socket cannot be opened, is closed, or the server answers with an error.
-pub async fn traffic(target: SocketAddr, pairs: &[Pair], plan: Plan, mut progress: impl FnMut(f64, u64), mut measuring: impl FnMut(bool)) -> io::Result<Traffic> {
+pub async fn traffic(
+    target: SocketAddr,
+    pairs: &[Pair],
+    plan: Plan,
+    mut progress: impl FnMut(f64, u64),
+    mut measuring: impl FnMut(bool),
+) -> io::Result<Traffic> {
     let shared = Rc::new(Shared::default());
     // Keys are good once: those of an earlier run are taken.
     let run = std::time::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_micros());
@@ -139,7 +145,7 @@ pub async fn traffic(target: SocketAddr, pairs: &[Pair], plan: Plan, mut progres
         };
         tasks.push(tokio::task::spawn_local(async move { poll_fn(|cx| talk.poll(cx)).await }));
     }
-    let outcome = watch(&shared, plan, &mut progress, &mut measuring, || tasks.iter().any(|task| task.is_finished())).await;
+    let outcome = watch(&shared, plan, &mut progress, &mut measuring, || tasks.iter().any(tokio::task::JoinHandle::is_finished)).await;
     shared.stopping.set(true);
     // Those that wait for nothing but a message that is lost are given up.
     let until = Instant::now() + DRAIN;
