@@ -3,9 +3,12 @@
 CARGO ?= cargo
 # Further arguments, as in: make run ARGS="--port 9000"
 ARGS ?=
+# How long `make power` is.
+IMAGES ?= 5000
+MESSAGES ?= 4000
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt bench migrate-up migrate-down
+.PHONY: help run test campaign power lint fmt bench migrate-up migrate-down
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +18,12 @@ run: ## Serve in development mode, with demo users, on http://127.0.0.1:8080
 
 test: ## Run all tests, those in the documentation included
 	$(CARGO) test --workspace --all-features $(ARGS)
+
+campaign: ## Run the long forms of the checks of reliability (KILLS=2000 SEED=1); goes on where it was interrupted
+	WA_CAMPAIGN_KILLS=$(KILLS) WA_CAMPAIGN_SEED=$(SEED) $(CARGO) test -p wa-server --all-features --test chaos $(ARGS) -- --ignored --nocapture --test-threads 1
+
+power: ## Look for losses in simulated power failures, and try failing disks (IMAGES=5000 MESSAGES=4000 SEED=1)
+	WA_POWER_IMAGES=$(IMAGES) WA_POWER_MESSAGES=$(MESSAGES) WA_CAMPAIGN_SEED=$(SEED) $(CARGO) test -p wa-server --all-features --test chaos $(ARGS) -- --nocapture --test-threads 2 power:: disk::
 
 lint: ## Check formatting, lints and documentation, with warnings denied
 	$(CARGO) fmt --all --check

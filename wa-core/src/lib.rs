@@ -7,6 +7,8 @@ pub mod api;
 pub mod chat;
 pub mod error;
 pub mod event;
+#[cfg(feature = "faults")]
+pub mod faults;
 pub mod id;
 pub mod limits;
 pub mod message;

@@ -1,6 +1,7 @@
 //! Puts the parts together: opens the stores, builds each service on its ports, and starts what runs in the background.
 //! The one place that knows which implementation stands behind which trait.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,7 +110,19 @@ fn make_data_dir(config: &Config) -> Result<(), StartError> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path).map_err(|source| StartError::DataDir { path: path.clone(), source })
+    let absent: Vec<_> = path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).collect();
+    builder
+        .create(path)
+        .and_then(|()| absent.iter().filter_map(|folder| folder.parent()).try_for_each(sync_folder))
+        .map_err(|source| StartError::DataDir { path: path.clone(), source })
+}
+
+/// Lets names made in the folder outlive a power failure.
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    #[cfg(unix)]
+    std::fs::File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?.sync_all()?;
+    let _ = folder;
+    Ok(())
 }
 
 fn auth_service(

@@ -80,6 +80,13 @@ impl OpenError {
         }
     }
 
+    pub(crate) fn of_log(path: &Path, source: &std::io::Error) -> Self {
+        Self::Unusable {
+            path: path.to_owned(),
+            reason: format!("its write-ahead log cannot be made durable ({source}); check the disk, and that this user can write to it"),
+        }
+    }
+
     pub(crate) fn of_migration(database: &str, error: sqlx::migrate::MigrateError) -> Self {
         let database = database.to_owned();
         match error {

@@ -2,7 +2,7 @@
 //! above speaks [`Statement`] and [`Row`].
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,6 +24,10 @@ const LOCK_WAIT: Duration = Duration::from_secs(2);
 
 /// Files up to this size are checked whole when they are opened; larger ones only as far as they are read.
 const CHECKED_WHOLE: u64 = 64 << 20;
+
+/// Pages of the log at which it is copied into the database file. A longer log writes pages that change often fewer times.
+/// Tests of reliability want to see it happen often.
+const LOG_PAGES: i64 = if cfg!(feature = "planted") { 400 } else { 4000 };
 
 /// Which database speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,10 +69,18 @@ impl Dialect {
         }
     }
 
+    /// Whether the operating system failed, as opposed to the database.
+    fn is_failed_io(self, error: &sqlx::Error) -> bool {
+        match self {
+            // IOERR
+            Self::Sqlite => sqlite_code(error) == Some(10),
+        }
+    }
+
     fn error(self, error: sqlx::Error) -> StoreError {
         let kind = match &error {
-            sqlx::Error::Database(database) => match self {
-                Self::Sqlite => match database.code().and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff) {
+            sqlx::Error::Database(_) => match self {
+                Self::Sqlite => match sqlite_code(&error) {
                     // BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL (https://sqlite.org/rescode.html)
                     Some(5..=10 | 13..=15) => StoreErrorKind::Unavailable,
                     // CORRUPT, NOTADB
@@ -84,11 +96,18 @@ impl Dialect {
     }
 }
 
+/// The primary result code of SQLite.
+fn sqlite_code(error: &sqlx::Error) -> Option<u32> {
+    Some(error.as_database_error()?.code()?.parse::<u32>().ok()? & 0xff)
+}
+
 /// A database: how to write to it, and a pool of connections that read.
 #[derive(Debug)]
 pub(crate) struct Db {
     options: SqliteConnectOptions,
     readers: SqlitePool,
+    /// The write-ahead log beside the file; none of a database in memory.
+    log: Option<PathBuf>,
     /// Keeps a second process off the file: caches and the order of the outbox rest on being alone.
     _lock: Option<File>,
     /// Keeps a database in memory alive while no other connection is open.
@@ -109,6 +128,8 @@ impl Db {
     pub(crate) async fn open_file(path: &Path, readers: u32) -> Result<Self, OpenError> {
         make_folder(path)?;
         let lock = lock(path).await?;
+        let log = log_of(path);
+        settle_log(log.clone()).await.map_err(|source| OpenError::of_log(path, &source))?;
         let fresh = std::fs::metadata(path).map_or(true, |file| file.len() == 0);
         let options = settings(SqliteConnectOptions::new().filename(path)).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
         let describe = |error| OpenError::of_file(path, &error);
@@ -118,9 +139,14 @@ impl Db {
             check_content(&mut first, path).await.map_err(describe)?;
         }
         migrate::run_up(&mut first).await.map_err(|error| OpenError::of_migration(&path.display().to_string(), error))?;
+        #[cfg(feature = "planted")]
+        if wa_core::faults::planted("trust_failed_sync") {
+            // Its end would copy the log into the file, and so hide most of what trust in the log can lose.
+            std::mem::forget(connect(&options).await.map_err(describe)?);
+        }
         first.close().await.map_err(|error| describe(Dialect::Sqlite.error(error)))?;
         let readers = pool(options.clone().create_if_missing(false).pragma("query_only", "ON"), readers);
-        Ok(Self { options: options.create_if_missing(false), readers, _lock: Some(lock), _anchor: None })
+        Ok(Self { options: options.create_if_missing(false), readers, log: Some(log), _lock: Some(lock), _anchor: None })
     }
 
     /// A database of this process alone, gone when it is closed.
@@ -133,7 +159,7 @@ impl Db {
         check_version(&mut anchor).await?;
         migrate::run_up(&mut anchor).await.map_err(|error| OpenError::of_migration(":memory:", error))?;
         let readers = pool(options.clone(), readers);
-        Ok(Self { options, readers, _lock: None, _anchor: Some(tokio::sync::Mutex::new(anchor)) })
+        Ok(Self { options, readers, log: None, _lock: None, _anchor: Some(tokio::sync::Mutex::new(anchor)) })
     }
 
     pub(crate) const fn dialect(&self) -> Dialect {
@@ -154,8 +180,16 @@ impl Db {
 
     /// Opens a connection that writes.
     pub(crate) async fn writer(&self) -> Stored<Connection> {
-        let inner = connect(&self.options).await?;
-        Ok(Connection { inner, dialect: self.dialect(), broken: false })
+        let inner = connect(&self.options.clone().pragma("wal_autocheckpoint", "0")).await?;
+        Ok(Connection { inner, dialect: self.dialect(), broken: false, failed_io: false })
+    }
+
+    /// Makes the log durable as it reads now, after a sync of it failed: nothing may be built on what only seems stored.
+    pub(crate) async fn settle(&self) -> Stored<()> {
+        match &self.log {
+            Some(log) => settle_log(log.clone()).await.map_err(|error| StoreError::unavailable(self.dialect().name(), error)),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn pool_use(&self) -> PoolUse {
@@ -178,6 +212,7 @@ pub(crate) struct Connection {
     inner: SqliteConnection,
     dialect: Dialect,
     broken: bool,
+    failed_io: bool,
 }
 
 impl Connection {
@@ -189,6 +224,22 @@ impl Connection {
     /// nothing more can be said of it: the connection must not be used again.
     pub(crate) const fn is_broken(&self) -> bool {
         self.broken
+    }
+
+    /// Whether the operating system failed to read, write or sync for it, so that the file may hold less than it seems to.
+    pub(crate) const fn has_failed_io(&self) -> bool {
+        self.failed_io
+    }
+
+    /// Copies the log into the database file if it has grown long, so that it can begin anew. SQLite would do so along with
+    /// a commit, and keep to itself that it failed.
+    pub(crate) async fn shorten_log(&mut self) -> Stored<()> {
+        let length = self.fetch(Statement::fixed("PRAGMA wal_checkpoint(NOOP)")).await?;
+        let Some(row) = length.first() else { return Ok(()) };
+        if row.int(1)? - row.int(2)? >= LOG_PAGES {
+            self.fetch(Statement::fixed("PRAGMA wal_checkpoint(PASSIVE)")).await?;
+        }
+        Ok(())
     }
 
     /// Runs a statement and returns its rows.
@@ -222,6 +273,7 @@ impl Connection {
 
     fn judge<T>(&mut self, result: Result<T, sqlx::Error>) -> Stored<T> {
         result.map_err(|error| {
+            self.failed_io |= self.dialect.is_failed_io(&error);
             let error = self.dialect.error(error);
             self.broken |= error.kind != StoreErrorKind::Other;
             error
@@ -307,8 +359,12 @@ fn prepare(statement: Statement) -> (std::borrow::Cow<'static, str>, SqliteArgum
 }
 
 fn settings(options: SqliteConnectOptions) -> SqliteConnectOptions {
+    #[cfg(feature = "planted")]
+    let synchronous = if wa_core::faults::planted("synchronous_normal") { SqliteSynchronous::Normal } else { SqliteSynchronous::Full };
+    #[cfg(not(feature = "planted"))]
+    let synchronous = SqliteSynchronous::Full;
     options
-        .synchronous(SqliteSynchronous::Full)
+        .synchronous(synchronous)
         .foreign_keys(true)
         .busy_timeout(LOCK_WAIT)
         .statement_cache_capacity(512)
@@ -371,11 +427,63 @@ async fn check_content(connection: &mut SqliteConnection, path: &Path) -> Stored
     }
 }
 
+/// Makes the folder of the file, in a way that its name outlives a power failure.
 fn make_folder(path: &Path) -> Result<(), OpenError> {
-    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        Some(folder) => std::fs::create_dir_all(folder).map_err(|source| OpenError::Folder { path: folder.to_owned(), source }),
-        None => Ok(()),
+    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
+    let absent: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).collect();
+    std::fs::create_dir_all(folder)
+        .and_then(|()| absent.iter().filter_map(|folder| folder.parent()).try_for_each(sync_folder))
+        .map_err(|source| OpenError::Folder { path: folder.to_owned(), source })
+}
+
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> std::io::Result<()> {
+    Ok(())
+}
+
+fn log_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}
+
+/// Writes the log as it reads now once more, and syncs it. After a failed sync, or one that a crash prevented, the system
+/// may show what never reaches the disk, and a later sync need not bring it there. SQLite would take it for durable and
+/// build on it. Nobody else must write to the log meanwhile; readers may go on, as they find the same bytes.
+async fn settle_log(log: PathBuf) -> std::io::Result<()> {
+    #[cfg(feature = "planted")]
+    if wa_core::faults::planted("trust_failed_sync") {
+        return Ok(());
     }
+    tokio::task::spawn_blocking(move || rewrite(&log)).await.map_err(std::io::Error::other)?
+}
+
+fn rewrite(path: &Path) -> std::io::Result<()> {
+    let mut file = match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let mut piece = vec![0; 1 << 18];
+    let mut at = 0;
+    loop {
+        file.seek(SeekFrom::Start(at))?;
+        let length = file.read(&mut piece)?;
+        if length == 0 {
+            break;
+        }
+        file.seek(SeekFrom::Start(at))?;
+        file.write_all(&piece[..length])?;
+        at += length as u64;
+    }
+    file.sync_all()?;
+    path.parent().map_or(Ok(()), sync_folder)
 }
 
 /// Takes the lock file beside the database. It is the operating system's, so it ends with the process.

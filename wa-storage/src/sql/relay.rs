@@ -162,6 +162,8 @@ impl Relay {
     }
 
     async fn publish(&self, bus: &dyn EventBus, id: i64, events: &[Arc<Event>]) {
+        #[cfg(feature = "failpoints")]
+        wa_core::faults::pass("before_publish");
         let mut pause = PAUSE;
         while let Err(error) = bus.publish(events).await {
             tracing::warn!(%error, "the event bus did not take a batch; trying again");

@@ -24,6 +24,9 @@ const QUEUE: usize = 4096;
 /// Jobs committed as one transaction, at the most.
 const GROUP: usize = 256;
 
+/// Groups after which the length of the log is looked at.
+const LOOK_AT_LOG: u32 = 8;
+
 /// How long a job may wait for a place in the queue, and then for its answer. Together they stay below the 5 s within
 /// which everything is answered.
 const PLACE_WITHIN: Duration = Duration::from_secs(1);
@@ -54,7 +57,7 @@ impl Writer {
     pub(crate) fn start(db: Arc<Db>, env: Arc<dyn Env>, handoff: Handoff) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let backend = db.dialect().name();
-        tokio::spawn(Task { db, env, handoff, jobs, connection: None, last_outbox_id: 0, swept: 0 }.run());
+        tokio::spawn(Task { db, env, handoff, jobs, connection: None, unsettled: false, groups: 0, last_outbox_id: 0, swept: 0 }.run());
         Self { queue, backend }
     }
 
@@ -234,6 +237,10 @@ struct Task {
     handoff: Handoff,
     jobs: mpsc::Receiver<Job>,
     connection: Option<Connection>,
+    /// Whether the last connection was lost to a failed read, write or sync.
+    unsettled: bool,
+    /// Groups since the length of the log was looked at.
+    groups: u32,
     last_outbox_id: i64,
     swept: i64,
 }
@@ -281,6 +288,7 @@ impl Task {
                 }
             }
             self.settle(group).await;
+            self.shorten_log().await;
         }
         let closed = match self.connection.take() {
             Some(connection) => connection.close().await,
@@ -309,6 +317,8 @@ impl Task {
                     self.last_outbox_id = position.id;
                     self.handoff.hand_over(position, committed.events);
                 }
+                #[cfg(feature = "failpoints")]
+                wa_core::faults::pass("before_answer");
                 // Whoever asked may have given up by now.
                 for (reply, placed) in group.append_replies.into_iter().zip(committed.placed) {
                     let _ = reply.send(placed);
@@ -322,9 +332,7 @@ impl Task {
             }
             Err(error) => {
                 tracing::error!(%error, jobs = group.appends.len() + group.receives.len() + group.works.len(), "a group of writes failed");
-                if let Some(connection) = self.connection.take() {
-                    connection.abandon().await;
-                }
+                self.let_go().await;
                 let failure = Failure::from(error);
                 for reply in group.append_replies {
                     let _ = reply.send(Err(failure.error()));
@@ -336,6 +344,28 @@ impl Task {
                     work.answer(Some(&failure));
                 }
             }
+        }
+    }
+
+    /// Once in a while, and after everybody was answered.
+    async fn shorten_log(&mut self) {
+        self.groups += 1;
+        if self.groups < LOOK_AT_LOG {
+            return;
+        }
+        self.groups = 0;
+        let Some(connection) = &mut self.connection else { return };
+        if let Err(error) = connection.shorten_log().await {
+            tracing::error!(%error, "the log could not be copied into the database file; it grows until it can");
+            self.let_go().await;
+        }
+    }
+
+    /// Gives the connection up. The next group gets a new one.
+    async fn let_go(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.unsettled |= connection.has_failed_io();
+            connection.abandon().await;
         }
     }
 
@@ -380,7 +410,13 @@ impl Task {
             let id = rows.first().ok_or_else(|| StoreError::other(tx.dialect().name(), "the outbox gave no id"))?.int(0)?;
             position = Some(Position { previous: self.last_outbox_id, id });
         }
+        #[cfg(feature = "planted")]
+        let placed = answer_too_early(&mut group.append_replies, placed).await;
+        #[cfg(feature = "failpoints")]
+        wa_core::faults::pass("before_commit");
         connection.execute(Statement::fixed("COMMIT")).await?;
+        #[cfg(feature = "failpoints")]
+        wa_core::faults::pass("after_commit");
         self.swept = self.swept.max(published);
         self.handoff.swept(self.swept);
         Ok(Committed { placed, rose, position, events })
@@ -391,6 +427,10 @@ impl Task {
         if self.connection.is_some() {
             return Ok(());
         }
+        if self.unsettled {
+            self.db.settle().await?;
+            self.unsettled = false;
+        }
         let mut connection = self.db.writer().await?;
         let rows = connection.fetch(Statement::fixed("SELECT COALESCE(MAX(id), 0) FROM outbox")).await?;
         self.last_outbox_id = rows.first().map_or(Ok(0), |row| row.int(0))?;
@@ -398,6 +438,19 @@ impl Task {
         self.connection = Some(connection);
         Ok(())
     }
+}
+
+/// The planted defect `ack_before_commit`: messages are acknowledged first and become durable a little later.
+#[cfg(feature = "planted")]
+async fn answer_too_early(replies: &mut Vec<oneshot::Sender<Stored<Placed>>>, placed: Vec<Stored<Placed>>) -> Vec<Stored<Placed>> {
+    if !wa_core::faults::planted("ack_before_commit") {
+        return placed;
+    }
+    for (reply, placed) in replies.drain(..).zip(placed) {
+        let _ = reply.send(placed);
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    Vec::new()
 }
 
 async fn batches(tx: &mut Tx<'_>, appends: &[Append], receives: &[Receive]) -> Stored<(Vec<Placed>, Vec<bool>)> {

@@ -110,6 +110,8 @@ async fn carry_out(context: &Context, socket: &Arc<Socket>, request: Request, re
     match request {
         Request::Send(message) => {
             let sent = backend.messages.send(caller, message).await?;
+            #[cfg(feature = "failpoints")]
+            wa_core::faults::pass("before_ack");
             if !sent.duplicate {
                 backend.metrics.messages_persisted().inc();
             }
