@@ -134,6 +134,10 @@ async fn allocate(tx: &mut Tx<'_>, appends: &[Append], of: &[usize]) -> Stored<H
         *count += 1;
         *at = (*at).max(append.view.created_at);
     }
+    #[cfg(feature = "planted")]
+    if wa_core::faults::planted("seq_gap") {
+        wanted.values_mut().for_each(|(count, _)| *count += 1);
+    }
     let counts: HashMap<_, _> = wanted.iter().map(|(&key, &(count, _))| (key, count)).collect();
     let mut wanted: Vec<_> = wanted.into_iter().collect();
     // One order for everybody, so that two writers cannot wait for each other's chats.
@@ -147,14 +151,30 @@ async fn allocate(tx: &mut Tx<'_>, appends: &[Append], of: &[usize]) -> Stored<H
                  FROM (VALUES ",
             )
             .rows(piece.iter().map(|&((chat, version), (count, at))| [chat.into(), version.into(), count.into(), at.into()]))
-            .text(") AS v WHERE chats.id = v.column1 AND chats.membership_version = v.column2 RETURNING id, membership_version, last_seq, rev");
+            .text(") AS v WHERE chats.id = v.column1 AND ")
+            .text(if is_version_ignored() { "true" } else { "chats.membership_version = v.column2" })
+            .text(" RETURNING id, membership_version, last_seq, rev");
         for row in tx.fetch(update).await? {
-            let (chat, version): (ChatId, _) = (row.id(0)?, row.int(1)?);
+            let (chat, mut version): (ChatId, _) = (row.id(0)?, row.int(1)?);
+            if is_version_ignored() {
+                version = counts.keys().find(|(wanted, _)| *wanted == chat).map_or(version, |(_, wanted)| *wanted);
+            }
             let count = counts.get(&(chat, version)).copied().unwrap_or(0);
             places.insert(chat, (version, Seq::new(row.int(2)? - count), Rev::new(row.int(3)? - count)));
         }
     }
     Ok(places)
+}
+
+/// The planted defect `any_membership`: a message is stored whatever became of the membership it was decided on.
+#[cfg(feature = "planted")]
+fn is_version_ignored() -> bool {
+    wa_core::faults::planted("any_membership")
+}
+
+#[cfg(not(feature = "planted"))]
+const fn is_version_ignored() -> bool {
+    false
 }
 
 fn event(append: &Append, seq: Seq, rev: Rev) -> Event {
