@@ -3,6 +3,8 @@
 
 mod auth;
 mod chats;
+mod client;
+mod corpus;
 mod edge;
 mod embedded;
 mod lifecycle;
