@@ -3,9 +3,11 @@
 CARGO ?= cargo
 # Further arguments, as in: make run ARGS="--port 9000"
 ARGS ?=
+# How long `make soak` takes.
+MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt bench migrate-up migrate-down
+.PHONY: help run test lint fmt bench chaos soak migrate-up migrate-down
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +17,13 @@ run: ## Serve in development mode, with demo users, on http://127.0.0.1:8080
 
 test: ## Run all tests, those in the documentation included
 	$(CARGO) test --workspace --all-features $(ARGS)
+
+chaos: ## Run the long forms of the checks of order, revocation, bounds and sync
+	WA_ORDER_MESSAGES=1000 WA_RACES=1000 WA_BOUND_READERS=1000 WA_BOUND_SECONDS=10 WA_CONVERGENCE_STEPS=3000 \
+	$(CARGO) test --workspace --all-features --test chaos -- order:: races:: bounds:: convergence:: --skip caught --nocapture --test-threads=1 $(ARGS)
+
+soak: ## Run mixed traffic with churn for MINUTES, and report what grows
+	WA_SOAK_SECONDS=$$(($(MINUTES) * 60)) $(CARGO) test --workspace --all-features --test chaos -- soak:: --nocapture --test-threads=1 $(ARGS)
 
 lint: ## Check formatting, lints and documentation, with warnings denied
 	$(CARGO) fmt --all --check

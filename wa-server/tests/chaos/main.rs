@@ -10,4 +10,6 @@ mod embedded;
 mod order;
 mod races;
 mod scene;
+mod soak;
+#[allow(dead_code, reason = "a check may be left out")]
 mod support;
