@@ -17,8 +17,8 @@ const MAX_INPUT: u64 = 1 << 20;
 pub(crate) struct Send {
     /// To whom: a phone number, a name, or the id of a user or chat.
     who: String,
-    /// The text; several words are joined by spaces, `-` reads it from the input.
-    #[arg(required = true, allow_hyphen_values = true)]
+    /// The text; several words are joined by spaces, `-` reads it from the input, and `--` goes before one that begins with a hyphen.
+    #[arg(required = true)]
     text: Vec<String>,
     /// The message's own key: sending again with the same key sends nothing twice.
     #[arg(long, value_name = "KEY")]

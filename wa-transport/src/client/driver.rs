@@ -116,13 +116,12 @@ impl Driver {
     async fn come_back(&mut self, left: Left) -> Result<Socket, End> {
         let (mut reason, mut refused) = match left {
             Left::Ended(end) => return Err(end),
-            Left::Lost(reason) => (reason, false),
-            Left::Refused => ("the server asks for a new token".to_owned(), true),
+            Left::Lost(reason) => (reason, None),
+            Left::Refused(token) => ("the server asks for a new token".to_owned(), Some(token)),
         };
         let mut renewed = false;
         loop {
-            if refused && !renewed {
-                let token = self.client.tokens().map(|tokens| tokens.access_token).unwrap_or_default();
+            if let Some(token) = refused.clone().filter(|_| !renewed) {
                 let client = self.client.clone();
                 match self.meanwhile(async move { client.renew(&token).await }).await? {
                     Ok(()) => renewed = true,
@@ -141,9 +140,9 @@ impl Driver {
             match self.meanwhile(async move { client.dial().await }).await? {
                 Ok(socket) => return Ok(socket),
                 Err(DialError::Refused(_)) if renewed => return Err(End::SessionEnded),
-                Err(DialError::Refused(_)) => (reason, refused) = ("the access token is refused".to_owned(), true),
+                Err(DialError::Refused(token)) => (reason, refused) = ("the access token is refused".to_owned(), Some(token)),
                 Err(DialError::Failed(error)) if error.is_auth() => return Err(End::SessionEnded),
-                Err(DialError::Failed(error)) => (reason, refused, renewed) = (error.to_string(), false, false),
+                Err(DialError::Failed(error)) => (reason, refused, renewed) = (error.to_string(), None, false),
             }
         }
     }

@@ -51,8 +51,8 @@ type Fetch = Pin<Box<dyn Future<Output = Fetched> + Send>>;
 pub(super) enum Left {
     /// It broke: connect again.
     Lost(String),
-    /// The token or session is refused: renew, then connect again.
-    Refused,
+    /// This access token, or its session, is refused: renew, then connect again.
+    Refused(String),
     /// The connection has ended for good.
     Ended(End),
 }
@@ -193,7 +193,7 @@ impl Driver {
             Received::Life => {}
             Received::Closed { code, reason } => {
                 return Err(match code {
-                    Some(4001) => Left::Refused,
+                    Some(4001) => Left::Refused(session.socket.token.clone()),
                     Some(4010) => Left::Ended(End::ConnectedElsewhere),
                     Some(code @ (1008 | 1009)) => Left::Ended(End::Broken(format!("it closed the connection ({code} {reason})"))),
                     Some(code) => Left::Lost(format!("the server closed the connection ({code} {reason})")),
@@ -342,7 +342,7 @@ impl Driver {
             }
         };
         if error.is_auth() {
-            return Err(Left::Refused);
+            return Err(Left::Refused(session.socket.token.clone()));
         }
         let wait = session.fetch_backoff.next_wait().max(error.retry_after().unwrap_or_default()).min(MAX_FETCH_WAIT);
         tracing::debug!(%error, ?wait, "what is missing could not be fetched");

@@ -22,6 +22,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An open socket.
 pub(super) struct Socket {
+    /// The access token it was opened with.
+    pub(super) token: String,
     ws: WebSocketStream<MaybeTlsStream<TcpStream>>,
 }
 
@@ -76,7 +78,7 @@ impl Client {
                 if let Err(error) = tcp.set_nodelay(true) {
                     tracing::debug!(%error, "small frames may be late");
                 }
-                Ok(Socket { ws })
+                Ok(Socket { token, ws })
             }
             Err(WsError::Upgrade(UpgradeError::DidNotSwitchProtocols(401))) => Err(DialError::Refused(token)),
             Err(error) => Err(ClientError::transport(error).into()),

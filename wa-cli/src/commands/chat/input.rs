@@ -1,7 +1,7 @@
 //! Where lines come from and go to: a prompt that messages appear above, or plain streams.
 
 use std::cell::Cell;
-use std::io::BufRead as _;
+use std::io::{BufRead as _, Write as _};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -88,7 +88,9 @@ pub(super) fn terminal(output: Output) -> Result<(mpsc::Receiver<Input>, Paper),
                 Ok(line) => {
                     // The line comes back as a message with its tick; one that fills several rows stays.
                     if line.chars().count() < 70 {
-                        print!("\x1b[1A\x1b[2K\r");
+                        let mut stdout = std::io::stdout();
+                        // A terminal that cannot be written to is noticed by the next prompt.
+                        let _ = stdout.write_all(b"\x1b[1A\x1b[2K\r").and_then(|()| stdout.flush());
                     }
                     if sender.blocking_send(Input::Line(line)).is_err() {
                         return;

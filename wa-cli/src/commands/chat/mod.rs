@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use wa_core::id::{ChatId, MessageId};
-use wa_core::message::Seq;
-use wa_transport::client::{ClientError, ConnectOptions, Connection, Outgoing, Sent, ServerEvent, Start};
+use wa_core::message::{MessageView, Seq};
+use wa_transport::client::{ClientError, ConnectOptions, Connection, Sent, ServerEvent, Start};
 
 use self::input::{Input, Paper};
 use self::screen::Screen;
 use super::history::newest;
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{Output, plain};
 use crate::people;
 use crate::session::Account;
 
@@ -62,8 +62,8 @@ struct Conversation {
     input: mpsc::Receiver<Input>,
     paper: Paper,
     /// What is on its way to the server, in order.
-    unsent: mpsc::Sender<Outgoing>,
-    sent: mpsc::Receiver<Result<Sent, ClientError>>,
+    unsent: mpsc::Sender<String>,
+    sent: mpsc::Receiver<Outcome>,
     in_flight: usize,
     last_sent: Seq,
     /// Up to where the person has seen the others' messages.
@@ -78,7 +78,7 @@ impl Conversation {
         Self { connection, chat, screen, input, paper, unsent, sent, in_flight: 0, last_sent: Seq::ZERO, seen }
     }
 
-    async fn hold(&mut self, history: Vec<wa_core::message::MessageView>) -> Result<(), Failure> {
+    async fn hold(&mut self, history: Vec<MessageView>) -> Result<(), Failure> {
         for message in history {
             self.show(&ServerEvent::Message(Box::new(message)))?;
         }
@@ -106,12 +106,12 @@ impl Conversation {
                     Some(Input::Typing) => self.connection.typing(self.chat, true).await?,
                     None => is_over = true,
                 },
-                Some(outcome) = self.sent.recv() => {
+                Some((text, outcome)) = self.sent.recv() => {
                     self.in_flight -= 1;
                     match outcome {
                         Ok(sent) => self.last_sent = self.last_sent.max(sent.seq),
                         Err(error) => {
-                            self.paper.complain(format!("Not sent: {error}"))?;
+                            self.paper.complain(format!("Not sent, because {error}: {}", plain(&text)))?;
                             failed = Some(error.into());
                         }
                     }
@@ -143,10 +143,10 @@ impl Conversation {
             command if command.starts_with('/') && !command.starts_with("//") => self.paper.complain(format!("There is no {command}. {HELP}"))?,
             _ => {
                 let text = line.strip_prefix('/').filter(|_| line.starts_with("//")).unwrap_or(line);
-                if self.unsent.try_send(Outgoing::text(text)).is_ok() {
+                if self.unsent.try_send(text.to_owned()).is_ok() {
                     self.in_flight += 1;
                     if !self.screen.is_connected() {
-                        self.paper.complain("Not connected: it is sent when the connection is back.".to_owned())?;
+                        self.paper.complain(format!("Not connected. It is sent when the connection is back: {}", plain(text)))?;
                     }
                 }
             }
@@ -163,13 +163,17 @@ impl Conversation {
     }
 }
 
-/// Sends one message after the other. It ends with the channel.
-fn send_in_order(connection: Connection, chat: ChatId) -> (mpsc::Sender<Outgoing>, mpsc::Receiver<Result<Sent, ClientError>>) {
-    let (unsent, mut queue) = mpsc::channel::<Outgoing>(MAX_UNSENT);
+/// A text, and what became of it.
+type Outcome = (String, Result<Sent, ClientError>);
+
+/// Sends one text after the other. It ends with the channel.
+fn send_in_order(connection: Connection, chat: ChatId) -> (mpsc::Sender<String>, mpsc::Receiver<Outcome>) {
+    let (unsent, mut queue) = mpsc::channel::<String>(MAX_UNSENT);
     let (report, sent) = mpsc::channel(MAX_UNSENT);
     tokio::spawn(async move {
-        while let Some(message) = queue.recv().await {
-            if report.send(connection.send(chat, message).await).await.is_err() {
+        while let Some(text) = queue.recv().await {
+            let outcome = connection.send_text(chat, &text).await;
+            if report.send((text, outcome)).await.is_err() {
                 return;
             }
         }

@@ -1,0 +1,197 @@
+//! The program against a real server: what it prints, how it ends, and that its conversations survive.
+
+mod world;
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::world::World;
+
+#[test]
+fn the_demo_users_of_a_development_server_chat_without_a_login() {
+    let world = World::new();
+    let sent = world.run(&["send", "--as", "alice", "bob", "Are", "you", "there?"]).ok();
+    assert_eq!((sent.stdout().as_str(), sent.stderr().contains("Logged in as the demo user alice")), ("", true));
+    let history = world.run(&["history", "--as", "bob", "alice", "-n", "1"]).ok().stdout();
+    assert!(history.trim_end().ends_with("Alice: Are you there?"), "{history}");
+}
+
+#[test]
+fn nobody_is_logged_in_by_themselves_where_codes_are_not_told() {
+    let world = World::with(|config| config.dev.echo_otp = false);
+    let refused = world.run(&["chats", "list", "--as", "alice"]).code(3);
+    assert!(refused.stderr().contains("wa login --profile alice"));
+}
+
+#[test]
+fn ticks_go_from_sent_to_read_and_a_conversation_survives_a_restart_of_the_server() {
+    let mut world = World::new();
+    let mut alice = world.spawn(&["chat", "--as", "alice", "bob", "-n", "0"]);
+    alice.type_in("one\n");
+    assert!(alice.until("you: one").ends_with('✓'));
+    let mut bob = world.spawn(&["chat", "--as", "bob", "alice", "-n", "1"]);
+    bob.until("Alice: one");
+    alice.until("✓✓ read: one");
+    bob.type_in("two\n");
+    alice.until("Bob: two");
+    bob.until("✓✓ read: two");
+    world.stop();
+    alice.type_in("three\n");
+    world.start_again();
+    bob.until("Alice: three");
+    alice.until("✓✓ read: three");
+    bob.end().ok();
+    alice.end().ok();
+    let history = world.run(&["history", "--as", "bob", "alice", "-n", "3"]).ok().stdout();
+    let said: Vec<_> = history.lines().filter_map(|line| line.split_once(' ').map(|(_, said)| said)).collect();
+    assert_eq!(said, ["Alice: one", "you: two", "Alice: three"]);
+}
+
+#[test]
+fn a_script_sends_its_lines_in_order_and_ends_when_all_are_stored() {
+    let world = World::new();
+    let ran = world.run_with_input(&["chat", "--as", "alice", "bob", "-n", "0"], "first\nsecond\n//slash\n\n/nothing\nlast\n").ok();
+    let said: Vec<_> = ran.stdout().lines().filter_map(|line| line.split_once("you: ").map(|(_, said)| said.to_owned())).collect();
+    assert_eq!(said, ["first ✓", "second ✓", "/slash ✓", "last ✓"]);
+    assert!(ran.stderr().contains("There is no /nothing"));
+}
+
+#[test]
+fn the_same_profile_twice_is_told_and_has_its_own_exit_code() {
+    let world = World::new();
+    let mut first = world.spawn(&["chat", "--as", "alice", "bob", "-n", "1"]);
+    first.until("Bob");
+    let mut second = world.spawn(&["chat", "--as", "alice", "bob", "-n", "1"]);
+    second.until("Bob");
+    assert!(first.end().code(6).stderr().contains("another program connected with this profile"));
+    second.type_in("still here\n");
+    second.until("you: still here");
+    world.run(&["send", "--as", "alice", "bob", "sending disturbs nobody"]).ok();
+    second.until("you: sending disturbs nobody");
+    second.end().ok();
+}
+
+#[test]
+fn a_login_is_stored_used_and_ended() {
+    let world = World::new();
+    let login = world.run(&["login", "--profile", "carol", "--phone", "+1 (555) 010-0003", "--name", "Carol", "-o", "json"]).ok().json();
+    assert_eq!((&login["phone"], &login["display_name"]), (&Value::from("+15550100003"), &Value::from("Carol")));
+    let devices = world.run(&["devices", "list", "--as", "carol", "-o", "json"]).ok().json();
+    assert_eq!(devices[0]["current"], true);
+    world.run(&["logout", "--as", "carol"]).ok();
+    world.run(&["chats", "list", "--as", "carol"]).code(3);
+}
+
+#[test]
+fn a_code_is_asked_for_where_the_server_does_not_tell_it() {
+    let world = World::with(|config| config.dev.echo_otp = false);
+    let wrong = world.run_with_input(&["login", "--as", "carol", "--phone", "+15550100003"], "000000\n").code(1);
+    assert!(wrong.stderr().contains("OTP_INVALID"), "{}", wrong.stderr());
+    let none = world.run(&["login", "--as", "carol", "--phone", "+15550100003"]).code(2);
+    assert!(none.stderr().contains("Code is needed"));
+}
+
+#[test]
+fn a_removed_device_is_told_to_log_in_again() {
+    let world = World::new();
+    for profile in ["phone", "laptop"] {
+        world.run(&["login", "--as", profile, "--phone", "+15550100003"]).ok();
+    }
+    let devices = world.run(&["devices", "list", "--as", "laptop", "-o", "json"]).ok().json();
+    let other = devices.as_array().expect("a list").iter().find(|device| device["current"] == false).expect("the phone");
+    world.run(&["devices", "remove", other["device_id"].as_str().expect("an id"), "--as", "laptop"]).ok();
+    world.run(&["chats", "list", "--as", "phone"]).code(3);
+    world.run(&["chats", "list", "--as", "laptop"]).ok();
+}
+
+#[test]
+fn exit_codes_say_what_kind_of_failure_it_was() {
+    let mut world = World::new();
+    world.run(&["chats", "list", "--as", "alice"]).ok();
+    world.run(&["send", "--as", "alice", "+15550109999", "hello"]).code(4);
+    world.run(&["send", "--as", "alice", "nobody", "hello"]).code(4);
+    world.run(&["history", "--as", "alice", "01900000-0000-7000-8000-00000000ffff"]).code(4);
+    world.run(&["contacts", "add", "--as", "alice", "+15550109999"]).code(4);
+    world.run(&["chats", "list", "--as", "nobody"]).code(3);
+    world.run(&["chats", "list", "--as", "../alice"]).code(2);
+    world.run(&["chats", "list", "--as", "alice", "--server", "http://127.0.0.1:1"]).code(2);
+    world.run(&["login", "--as", "carol", "--phone", "hello"]).code(2);
+    world.run(&["nonsense"]).code(2);
+    world.run(&["send", "--as", "alice", "bob", &"x".repeat(4097)]).code(1);
+    world.stop();
+    let gone = world.run(&["send", "--as", "bob", "alice", "hello", "--server", &world.url()]).code(5);
+    assert!(gone.stderr().contains("cannot be reached"), "{}", gone.stderr());
+}
+
+#[test]
+fn a_message_sent_twice_under_its_key_is_stored_once() {
+    let world = World::new();
+    let send = || world.run_with_input(&["send", "--as", "alice", "bob", "-", "--key", "report-1", "-o", "json"], "from the input\n").ok().json();
+    let (first, second) = (send(), send());
+    assert_eq!(first["message_id"], second["message_id"]);
+    assert_eq!(first["payload"]["body"], "from the input");
+}
+
+#[test]
+fn tail_tells_every_event_as_a_line_of_json() {
+    let world = World::new();
+    let mut tail = world.spawn(&["tail", "--as", "bob", "-o", "json"]);
+    tail.until("connection.up");
+    world.run(&["send", "--as", "alice", "bob", "hello"]).ok();
+    let event: Value = serde_json::from_str(&tail.until("message.new")).expect("JSON");
+    assert_eq!(event["data"]["payload"]["body"], "hello");
+}
+
+#[test]
+fn contacts_are_added_blocked_and_unblocked() {
+    let world = World::new();
+    world.run(&["contacts", "add", "--as", "alice", "+15550100002", "+15550109999"]).ok();
+    let is_blocked = || {
+        let contacts = world.run(&["contacts", "list", "--as", "alice", "-o", "json"]).ok().json();
+        contacts.as_array().expect("a list").iter().any(|contact| contact["display_name"] == "Bob" && contact["is_blocked"] == true)
+    };
+    assert!(!is_blocked());
+    world.run(&["contacts", "block", "--as", "alice", "bob"]).ok();
+    assert!(is_blocked());
+    world.run(&["send", "--as", "alice", "bob", "hello"]).code(1);
+    world.run(&["contacts", "unblock", "--as", "alice", "Bob"]).ok();
+    assert!(!is_blocked());
+}
+
+#[test]
+fn a_profile_is_shown_and_changed() {
+    let world = World::new();
+    world.run(&["profile", "set", "--as", "alice", "--name", "Alice A.", "--status", "On holiday"]).ok();
+    let seen = world.run(&["profile", "get", "Alice A.", "--as", "bob", "-o", "json"]).ok().json();
+    assert_eq!((&seen["display_name"], &seen["status_text"]), (&Value::from("Alice A."), &Value::from("On holiday")));
+    world.run(&["profile", "set", "--as", "alice"]).code(2);
+}
+
+#[test]
+fn several_programs_with_one_profile_do_not_break_each_others_tokens() {
+    let world = World::new();
+    world.run(&["chats", "list", "--as", "alice"]).ok();
+    for _ in 0..3 {
+        world.advance_clock(Duration::from_secs(16 * 60));
+        let running: Vec<_> = (0..4).map(|_| world.spawn(&["chats", "list", "--as", "alice", "-o", "json"])).collect();
+        for one in running {
+            one.end().ok();
+        }
+    }
+    let devices = world.run(&["devices", "list", "--as", "alice", "-o", "json"]).ok().json();
+    assert_eq!(devices.as_array().map(Vec::len), Some(1), "nobody had to log in again");
+}
+
+#[test]
+fn every_shell_gets_its_completions_and_a_closed_pipe_is_no_error() {
+    let world = World::new();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        assert!(world.run(&["completions", shell]).ok().stdout().contains("history"), "{shell}");
+    }
+    let mut child = world.command(&["completions", "bash"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("runs");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("ends");
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}
