@@ -86,6 +86,10 @@ impl Socket {
         }
         let bytes = outbox.bytes + frame.bytes.len();
         if bytes > self.limit {
+            #[cfg(feature = "planted")]
+            if wa_core::faults::planted("drop_frames") {
+                return;
+            }
             tracing::debug!(user_id = %self.caller.user_id, connection_id = %self.id, limit = self.limit, "a slow socket is closed");
             end(&mut outbox, Close::SlowReader);
             return;
