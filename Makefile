@@ -1,6 +1,8 @@
 # What is done often. `make help` lists it.
 
 CARGO ?= cargo
+# How benchmarks are built; `profiling` builds faster and runs nearly as fast.
+PROFILE ?= release
 # Further arguments, as in: make run ARGS="--port 9000"
 ARGS ?=
 # How long `make power` and `make soak` are.
@@ -41,8 +43,10 @@ lint: ## Check formatting, lints and documentation, with warnings denied
 fmt: ## Format the code
 	$(CARGO) fmt --all
 
-bench: ## Run the benchmarks
-	$(CARGO) bench -p wa-benches $(ARGS)
+bench: ## Measure delivery beside bare relays, then the core and the stores, in about five minutes
+	$(CARGO) build --profile $(PROFILE) -p wa-server -p wa-benches --bin wa-server --bin delivery
+	target/$(PROFILE)/delivery $(ARGS)
+	$(CARGO) bench --profile $(PROFILE) -p wa-benches --benches -- --warm-up-time 1 --measurement-time 3
 
 migrate-up: ## Make or complete the tables of the configured database
 	$(CARGO) run -q -p wa-server -- migrate up $(ARGS)

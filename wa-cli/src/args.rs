@@ -2,9 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{chat, chats, completions, contacts, devices, history, login, logout, profile, send, tail};
+use crate::commands::{bench, chat, chats, completions, contacts, devices, history, login, logout, profile, send, tail};
 use crate::output::{Format, Output};
-use crate::session::{Account, DEFAULT_PROFILE};
+use crate::session::{Account, DEFAULT_PROFILE, DEFAULT_SERVER};
 
 /// A command line client of the chat backend.
 #[derive(Debug, Parser)]
@@ -44,6 +44,10 @@ impl Global {
         Account { profile: self.profile.clone(), server: self.server.clone() }
     }
 
+    pub(crate) fn server(&self) -> &str {
+        self.server.as_deref().unwrap_or(DEFAULT_SERVER)
+    }
+
     pub(crate) fn output(&self) -> Output {
         Output::new(self.output)
     }
@@ -65,6 +69,7 @@ pub(crate) enum Command {
     Send(send::Send),
     Tail(tail::Tail),
     History(history::History),
+    Bench(bench::Bench),
     Completions(completions::Completions),
 }
 

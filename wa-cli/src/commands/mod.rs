@@ -1,5 +1,6 @@
 //! The commands, one a file.
 
+pub(crate) mod bench;
 pub(crate) mod chat;
 pub(crate) mod chats;
 pub(crate) mod completions;
@@ -17,6 +18,7 @@ use crate::failure::Failure;
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let (account, output) = (args.global.account(), args.global.output());
+    let server = args.global.server().to_owned();
     match args.command {
         Command::Login(command) => command.run(&account, output).await,
         Command::Logout(command) => command.run(&account).await,
@@ -27,6 +29,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         Command::Chat(command) => command.run(&account, output).await,
         Command::Send(command) => command.run(&account, output).await,
         Command::Tail(command) => command.run(&account, output).await,
+        Command::Bench(command) => command.run(&server, output).await,
         Command::History(command) => command.run(&account, output).await,
         Command::Completions(command) => command.run(output),
     }
