@@ -350,8 +350,3 @@ fn difference(shown: Option<&Display>, fresh: &Display) -> String {
         shown.newest, fresh.newest, shown.unread, fresh.unread, shown.rev, fresh.rev, shown.last_seq, fresh.last_seq
     )
 }
-
-#[test]
-fn a_silent_gap_is_caught() {
-    must_catch("convergence::a_client_that_follows_ends_as_one_that_starts_fresh", "drop_frames", "did not converge");
-}

@@ -27,7 +27,7 @@ const CHECKED_WHOLE: u64 = 64 << 20;
 
 /// Pages of the log at which it is copied into the database file. A longer log writes pages that change often fewer times.
 /// Tests of reliability want to see it happen often.
-const LOG_PAGES: i64 = if cfg!(feature = "planted") { 400 } else { 4000 };
+const LOG_PAGES: i64 = if cfg!(feature = "planted") { 400 } else { 16_000 };
 
 /// Which database speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,20 +60,20 @@ impl Dialect {
         }
     }
 
+    /// Whether the operating system failed, as opposed to the database.
+    fn is_failed_io(self, error: &sqlx::Error) -> bool {
+        match self {
+            // IOERR
+            Self::Sqlite => sqlite_code(error) == Some(10),
+        }
+    }
+
     /// Whether many rows are best inserted by a text of many statements, which takes one way to the database as well.
     pub(super) const fn inserts_row_by_row(self) -> bool {
         match self {
             // A statement of several rows copies every page it touches, so that it can take itself back; one of a single
             // row looks before it writes.
             Self::Sqlite => true,
-        }
-    }
-
-    /// Whether the operating system failed, as opposed to the database.
-    fn is_failed_io(self, error: &sqlx::Error) -> bool {
-        match self {
-            // IOERR
-            Self::Sqlite => sqlite_code(error) == Some(10),
         }
     }
 
@@ -375,9 +375,8 @@ fn settings(options: SqliteConnectOptions) -> SqliteConnectOptions {
         .pragma("trusted_schema", "OFF")
         // What a statement needs to take itself back is kept in memory: it is worth nothing after a crash.
         .pragma("temp_store", "MEMORY")
-        // 32 MiB of pages. A longer log between checkpoints writes pages that change often fewer times.
+        // 32 MiB of pages.
         .pragma("cache_size", "-32768")
-        .pragma("wal_autocheckpoint", "16000")
         .pragma("journal_size_limit", "134217728")
         .disable_statement_logging()
 }
