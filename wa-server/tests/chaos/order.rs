@@ -130,7 +130,7 @@ async fn wander(person: Person, chat: String, total: usize, mut random: Random) 
             newest = seq;
             take(&mut order, message);
             left -= 1;
-            if acknowledges && left % 16 == 0 {
+            if acknowledges && left.is_multiple_of(16) {
                 socket.send("message.delivered", json!({ "message_ids": [message["message_id"]] })).await;
             }
         }
