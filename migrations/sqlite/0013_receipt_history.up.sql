@@ -1,6 +1,6 @@
 -- When marks rose, one row per run of places; runs of one user and status never overlap.
 CREATE TABLE receipt_history (
-    chat_id  BLOB NOT NULL REFERENCES chats (id) ON DELETE CASCADE,
+    chat_id  BLOB NOT NULL,
     user_id  BLOB NOT NULL,
     status   TEXT NOT NULL CHECK (status IN ('delivered', 'read')),
     to_seq   INTEGER NOT NULL,

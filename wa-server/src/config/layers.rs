@@ -49,11 +49,13 @@ pub(super) struct Given {
 pub(super) struct Layers {
     pub(super) values: BTreeMap<String, Given>,
     pub(super) errors: Vec<ConfigError>,
+    /// Variables that would set a key if there were two underscores after the section: the name, and the key.
+    pub(super) near_misses: Vec<(String, String)>,
 }
 
 impl Layers {
     pub(super) fn of(sources: &Sources) -> Self {
-        let mut layers = Self { values: BTreeMap::new(), errors: sources.unreadable.clone() };
+        let mut layers = Self { values: BTreeMap::new(), errors: sources.unreadable.clone(), near_misses: Vec::new() };
         if let Some(file) = &sources.file {
             layers.add_file(file);
         }
@@ -111,14 +113,11 @@ impl Layers {
     fn read_variable(&mut self, variable: &EnvVar) -> Option<(String, Raw, Origin)> {
         let name = variable.name.strip_prefix("WA_")?;
         if !name.contains("__") {
-            // Other variables that begin with WA_ are not ours, but WA_SERVER_BIND would be silently without effect.
-            let section = SECTIONS.iter().find(|section| name.to_ascii_lowercase().strip_prefix(*section).is_some_and(|rest| rest.starts_with('_')))?;
-            self.errors.push(ConfigError {
-                key: variable.name.clone(),
-                problem: "is not a variable of the configuration".to_owned(),
-                origin: Origin::Env(variable.name.clone()),
-                fix: format!("write two underscores after the section: WA_{}__{}", section.to_uppercase(), &name[section.len() + 1..]),
-            });
+            // WA_SERVER_BIND would be silently without effect. Others that begin with WA_ are not ours: Kubernetes tells
+            // every pod of a service called wa-server by WA_SERVER_PORT and the like.
+            if let Some((section, key)) = name.split_once('_') {
+                self.near_misses.push((variable.name.clone(), format!("{}.{}", section.to_lowercase(), key.to_lowercase())));
+            }
             return None;
         }
         let key = name.to_lowercase().replace("__", ".");

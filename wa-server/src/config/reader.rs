@@ -142,6 +142,13 @@ impl Reader {
             let (problem, fix) = self.explain_unknown(&key, &given.raw);
             self.layers.errors.push(ConfigError { key, problem, origin: given.origin, fix });
         }
+        for (name, key) in std::mem::take(&mut self.layers.near_misses) {
+            if let Some((section, rest)) = key.split_once('.').filter(|_| self.asked.contains(&key.as_str())) {
+                let fix = format!("write two underscores after the section: WA_{}__{}", section.to_uppercase(), rest.to_uppercase());
+                let problem = "is not a variable of the configuration".to_owned();
+                self.layers.errors.push(ConfigError { key: name.clone(), problem, origin: Origin::Env(name), fix });
+            }
+        }
         // A stable order, so that correcting one error does not shuffle the others.
         self.layers.errors.sort_by(|a, b| a.key.cmp(&b.key));
         if self.layers.errors.is_empty() { Ok(()) } else { Err(ConfigErrors(self.layers.errors)) }

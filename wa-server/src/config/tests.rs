@@ -66,6 +66,13 @@ fn what_this_release_lacks_may_stand_at_its_default() {
 }
 
 #[test]
+fn variables_of_others_are_left_alone() {
+    let others =
+        [("WA_SERVER", "http://a"), ("WA_PROFILE", "alice"), ("WA_SERVER_PORT", "tcp://10.0.0.1:8080"), ("WA_SERVER_SERVICE_HOST", "10.0.0.1"), ("WA_", "")];
+    assert_eq!(parse(&env(&others)), Ok(Config::default()));
+}
+
+#[test]
 fn lowering_a_limit_lowers_the_default_below_it() {
     let limits = Config::from_toml("[limits]\npage = 10\nsync_messages = 7").expect("valid").limits;
     assert_eq!((limits.history_page_default, limits.list_page_default, limits.sync_messages_default), (10, 10, 7));

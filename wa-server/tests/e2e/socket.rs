@@ -319,20 +319,16 @@ async fn a_silent_socket_is_closed() {
 }
 
 #[tokio::test]
-async fn a_quiet_client_that_answers_pings_stays() {
-    let server = TestServer::with(|config| {
-        config.limits.ws_idle = Duration::from_millis(600);
-        config.limits.ws_ping = Duration::from_millis(50);
-    })
-    .await;
+async fn a_quiet_client_is_pinged() {
+    let server = TestServer::with(|config| config.limits.ws_ping = Duration::from_millis(20)).await;
     let alice = server.somebody().await;
     let (mut ws, _) = ClientBuilder::new().uri(&format!("ws://{}/ws?token={}", server.address, alice.access)).unwrap().connect().await.unwrap();
-    // Thirty pings take more than twice the time after which a silent socket is closed.
-    for _ in 0..30 {
+    for _ in 0..5 {
         let message = soon("a ping", ws.next()).await.expect("open").expect("no error");
         assert!(message.is_ping(), "{message:?}");
     }
     ws.send(Message::text(r#"{"event":"ping"}"#)).await.unwrap();
+    while !soon("the pong", ws.next()).await.expect("open").expect("no error").is_text() {}
 }
 
 #[tokio::test]

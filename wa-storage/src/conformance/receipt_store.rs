@@ -214,6 +214,18 @@ pub async fn a_receipt_leaves_one_event_naming_the_senders(s: &Subject) {
     let runs: Vec<_> = announced(s).await.into_iter().map(|status| SeqRange { from: status.from_seq.unwrap_or(status.seq), to: status.seq }).collect();
     let run = |from, to| SeqRange { from: Seq::new(from), to: Seq::new(to) };
     assert_eq!(runs, [run(1, 4), run(6, 6)]);
+    // However long the runs are: three withheld, five seen, own ones in between.
+    for number in 0..30 {
+        let sender = if number % 7 == 6 { b } else { a };
+        let mut message = s.message(chat, sender, text(&format!("{number}"))).await;
+        message.withheld_from = (sender == a && (10..13).contains(&number)).then_some(b);
+        s.append(message).await;
+    }
+    let newest = s.send(chat, a, "newest").await;
+    s.outbox.drain().await;
+    assert!(s.read(b, &newest).await);
+    let runs: Vec<_> = announced(s).await.into_iter().map(|status| SeqRange { from: status.from_seq.unwrap_or(status.seq), to: status.seq }).collect();
+    assert_eq!(runs, [run(7, 16), run(21, 37)], "the own message beside the withheld ones belongs to neither run");
 }
 
 /// Case.

@@ -13,8 +13,8 @@ use wa_core::message::{Fingerprint, Message, MessageView, Rev, Seq};
 use wa_core::ports::Stored;
 use wa_core::time::Timestamp;
 
-use super::message_row::{self, COLUMNS};
-use super::statement::pieces;
+use super::message_row::{self, COLUMNS_OF_M};
+use super::statement::{Statement, joined_rows, number, pieces};
 use super::writer::Tx;
 
 /// A message to be stored, as far as it could be made ready before its place is known.
@@ -94,11 +94,8 @@ async fn append_distinct(tx: &mut Tx<'_>, appends: &[Append], now: Vec<usize>, p
         tx.announce(event(append, *seq, *rev));
     }
     for piece in pieces(&rows) {
-        let insert = tx
-            .build("INSERT INTO messages (")
-            .text(COLUMNS)
-            .text(", fingerprint) VALUES ")
-            .rows(piece.iter().map(|(append, seq, rev)| message_row::values(&append.view, *seq, *rev, append.withheld_from, &append.fingerprint)));
+        let rows = piece.iter().map(|(append, seq, rev)| message_row::values(&append.view, *seq, *rev, append.withheld_from, &append.fingerprint));
+        let insert = Statement::insert(tx.dialect(), message_row::INSERT, rows, "");
         tx.execute(insert).await?;
     }
     Ok(())
@@ -108,12 +105,13 @@ async fn append_distinct(tx: &mut Tx<'_>, appends: &[Append], now: Vec<usize>, p
 async fn find_stored(tx: &mut Tx<'_>, appends: &[Append], of: &[usize]) -> Stored<Vec<(Fingerprint, Message)>> {
     let mut found = Vec::new();
     for piece in pieces(of) {
+        // The cross join says what to start from: an IN list of pairs would make SQLite read the whole table.
         let query = tx
             .build("SELECT ")
-            .text(COLUMNS)
-            .text(", fingerprint FROM messages WHERE (sender_id, client_msg_id) IN (VALUES ")
+            .text(COLUMNS_OF_M)
+            .text(", m.fingerprint FROM (VALUES ")
             .rows(piece.iter().map(|&index| [appends[index].view.sender_id.into(), appends[index].view.client_msg_id.as_str().into()]))
-            .text(")");
+            .text(") AS v CROSS JOIN messages m WHERE m.sender_id = v.column1 AND m.client_msg_id = v.column2");
         for row in tx.fetch(query).await? {
             let message = message_row::read(&row, 0)?;
             let fingerprint =
@@ -138,7 +136,6 @@ async fn allocate(tx: &mut Tx<'_>, appends: &[Append], of: &[usize]) -> Stored<H
     if wa_core::faults::planted("seq_gap") {
         wanted.values_mut().for_each(|(count, _)| *count += 1);
     }
-    let counts: HashMap<_, _> = wanted.iter().map(|(&key, &(count, _))| (key, count)).collect();
     let mut wanted: Vec<_> = wanted.into_iter().collect();
     // One order for everybody, so that two writers cannot wait for each other's chats.
     wanted.sort_unstable_by_key(|&((chat, version), _)| (chat, version));
@@ -151,16 +148,18 @@ async fn allocate(tx: &mut Tx<'_>, appends: &[Append], of: &[usize]) -> Stored<H
                  FROM (VALUES ",
             )
             .rows(piece.iter().map(|&((chat, version), (count, at))| [chat.into(), version.into(), count.into(), at.into()]))
-            .text(") AS v WHERE chats.id = v.column1 AND ")
-            .text(if is_version_ignored() { "true" } else { "chats.membership_version = v.column2" })
-            .text(" RETURNING id, membership_version, last_seq, rev");
-        for row in tx.fetch(update).await? {
-            let (chat, mut version): (ChatId, _) = (row.id(0)?, row.int(1)?);
-            if is_version_ignored() {
-                version = counts.keys().find(|(wanted, _)| *wanted == chat).map_or(version, |(_, wanted)| *wanted);
-            }
-            let count = counts.get(&(chat, version)).copied().unwrap_or(0);
-            places.insert(chat, (version, Seq::new(row.int(2)? - count), Rev::new(row.int(3)? - count)));
+            .text(") AS v WHERE chats.id = v.column1")
+            .text(if is_version_ignored() { "" } else { " AND chats.membership_version = v.column2" });
+        tx.execute(update).await?;
+        let query = tx
+            .build("SELECT string_agg(v.column1 || ':' || c.last_seq || ':' || c.rev, '|') FROM (VALUES ")
+            .rows((0_i64..).zip(piece).map(|(index, &((chat, version), _))| [index.into(), chat.into(), version.into()]))
+            .text(") AS v JOIN chats c ON c.id = v.column2")
+            .text(if is_version_ignored() { "" } else { " AND c.membership_version = v.column3" });
+        for [index, last_seq, rev] in joined_rows(&tx.fetch(query).await?)? {
+            let index = usize::try_from(number(&index)?).unwrap_or(usize::MAX);
+            let Some(&((chat, version), (count, _))) = piece.get(index) else { continue };
+            places.insert(chat, (version, Seq::new(number(&last_seq)? - count), Rev::new(number(&rev)? - count)));
         }
     }
     Ok(places)

@@ -116,9 +116,10 @@ impl ContactStore for SqlContactStore {
             let both = piece.iter().flat_map(|&(viewer, owner)| [(viewer, owner), (owner, viewer)]);
             let query = self
                 .db
-                .build("SELECT user_id, contact_id, is_contact, is_blocked FROM contacts WHERE (user_id, contact_id) IN (VALUES ")
+                .build("SELECT c.user_id, c.contact_id, c.is_contact, c.is_blocked FROM (VALUES ")
                 .rows(both.map(|(user, contact)| -> [Value; 2] { [user.into(), contact.into()] }));
-            for row in self.db.read(query.text(")")).await? {
+            let query = query.text(") AS v CROSS JOIN contacts c WHERE c.user_id = v.column1 AND c.contact_id = v.column2");
+            for row in self.db.read(query).await? {
                 let (user, contact) = (row.id(0)?, row.id(1)?);
                 let (is_contact, is_blocked) = (row.flag(2)?, row.flag(3)?);
                 if let Some(relation) = relations.get_mut(&(user, contact)) {

@@ -56,6 +56,15 @@ impl Dialect {
         }
     }
 
+    /// Whether many rows are best inserted by a text of many statements, which takes one way to the database as well.
+    pub(super) const fn inserts_row_by_row(self) -> bool {
+        match self {
+            // A statement of several rows copies every page it touches, so that it can take itself back; one of a single
+            // row looks before it writes.
+            Self::Sqlite => true,
+        }
+    }
+
     fn error(self, error: sqlx::Error) -> StoreError {
         let kind = match &error {
             sqlx::Error::Database(database) => match self {
@@ -288,10 +297,12 @@ fn prepare(statement: Statement) -> (std::borrow::Cow<'static, str>, SqliteArgum
         };
         debug_assert!(bound.is_ok(), "plain values always encode");
     }
-    let text = match statement.text {
+    let text: std::borrow::Cow<'static, str> = match statement.text {
         Text::Fixed(text) => text.into(),
         Text::Built(_, text) => text.into(),
     };
+    #[cfg(test)]
+    seen::note(&text);
     (text, arguments)
 }
 
@@ -306,10 +317,12 @@ fn settings(options: SqliteConnectOptions) -> SqliteConnectOptions {
         .pragma("mmap_size", "0")
         .pragma("cell_size_check", "ON")
         .pragma("trusted_schema", "OFF")
+        // What a statement needs to take itself back is kept in memory: it is worth nothing after a crash.
+        .pragma("temp_store", "MEMORY")
         // 32 MiB of pages. A longer log between checkpoints writes pages that change often fewer times.
         .pragma("cache_size", "-32768")
-        .pragma("wal_autocheckpoint", "4000")
-        .pragma("journal_size_limit", "67108864")
+        .pragma("wal_autocheckpoint", "16000")
+        .pragma("journal_size_limit", "134217728")
         .disable_statement_logging()
 }
 
@@ -384,4 +397,24 @@ async fn lock(path: &Path) -> Result<File, OpenError> {
         }
     }
     Err(OpenError::InUse { path: path.to_owned() })
+}
+
+/// Every text that went to a database, for the test that looks at their plans.
+#[cfg(test)]
+pub(super) mod seen {
+    use std::collections::BTreeSet;
+    use std::sync::{Mutex, PoisonError};
+
+    static TEXTS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+    pub(super) fn note(text: &str) {
+        let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+        if !texts.contains(text) {
+            texts.insert(text.to_owned());
+        }
+    }
+
+    pub(in crate::sql) fn texts() -> BTreeSet<String> {
+        TEXTS.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }

@@ -7,18 +7,18 @@ use wa_core::ports::Stored;
 use super::db::Row;
 use super::statement::Value;
 
-/// The columns [`read`] expects, in its order.
-pub(super) const COLUMNS: &str = "message_id, chat_id, sender_id, client_msg_id, seq, rev, type, payload, reply_to, \
-     forwarded_chat_id, forwarded_message_id, withheld_from, edited_at, expires_at, created_at, updated_at";
-
-/// The same, of the table under the name `m`.
+/// The columns [`read`] expects, in its order, of the table under the name `m`.
 pub(super) const COLUMNS_OF_M: &str = "m.message_id, m.chat_id, m.sender_id, m.client_msg_id, m.seq, m.rev, m.type, m.payload, m.reply_to, \
      m.forwarded_chat_id, m.forwarded_message_id, m.withheld_from, m.edited_at, m.expires_at, m.created_at, m.updated_at";
+
+/// Inserts [`values`].
+pub(super) const INSERT: &str = "INSERT INTO messages (message_id, chat_id, sender_id, client_msg_id, seq, rev, type, payload, reply_to, \
+     forwarded_chat_id, forwarded_message_id, withheld_from, edited_at, expires_at, created_at, updated_at, fingerprint)";
 
 /// How many they are.
 pub(super) const COUNT: usize = 16;
 
-/// The values of a new message: [`COLUMNS`], then the fingerprint.
+/// The values of a new message: [`COLUMNS_OF_M`], then the fingerprint.
 pub(super) fn values(view: &MessageView, seq: Seq, rev: Rev, withheld_from: Option<UserId>, fingerprint: &Fingerprint) -> [Value; COUNT + 1] {
     [
         view.message_id.into(),

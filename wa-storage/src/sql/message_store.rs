@@ -155,19 +155,21 @@ impl MessageStore for SqlMessageStore {
 
     async fn get(&self, viewer: &Viewer, ids: &[MessageId]) -> Stored<Vec<Message>> {
         let mut found = Vec::with_capacity(ids.len());
-        for piece in ids.chunks(256) {
-            let query = self.select_visible(viewer).text(" AND m.message_id IN (").list(piece.iter().copied()).text(")");
+        for piece in pieces(ids) {
+            let query = self.db.build("SELECT ").text(COLUMNS_OF_M).text(" FROM (VALUES ").rows(piece.iter().map(|&id| [id.into()]));
+            // The cross join says what to start from: the ids, not the whole chat.
+            let query = visible(query.text(") AS v CROSS JOIN messages m WHERE m.message_id = v.column1 AND "), viewer);
             found.extend(self.messages(query).await?);
         }
         Ok(found)
     }
 
     async fn page(&self, viewer: &Viewer, page: Page, limit: usize) -> Stored<Vec<Message>> {
-        let query = self.select_visible(viewer);
+        // One lower bound, not two: SQLite starts from whichever it pleases, and reads everything up to the other.
         let query = match page {
-            Page::Newest => query.text(" ORDER BY m.seq DESC"),
-            Page::Before(seq) => query.text(" AND m.seq < ").value(seq).text(" ORDER BY m.seq DESC"),
-            Page::After(seq) => query.text(" AND m.seq > ").value(seq).text(" ORDER BY m.seq"),
+            Page::Newest => self.select_visible(viewer).text(" ORDER BY m.seq DESC"),
+            Page::Before(seq) => self.select_visible(viewer).text(" AND m.seq < ").value(seq).text(" ORDER BY m.seq DESC"),
+            Page::After(seq) => self.select_visible(&Viewer { above: viewer.above.max(seq), ..*viewer }).text(" ORDER BY m.seq"),
         };
         self.messages(query.text(" LIMIT ").value(bound(limit))).await
     }
@@ -209,7 +211,7 @@ impl MessageStore for SqlMessageStore {
                      FROM chat_participants p JOIN chats c ON c.id = p.chat_id
                      LEFT JOIN receipt_marks r ON r.chat_id = p.chat_id AND r.user_id = p.user_id
                      WHERE p.user_id = $1 AND p.left_seq IS NULL AND c.last_seq > p.joined_seq AND c.last_seq > COALESCE(r.delivered_up_to, 0)
-                     AND EXISTS (SELECT 1 FROM messages m WHERE m.chat_id = p.chat_id AND m.seq > p.joined_seq AND m.seq > COALESCE(r.delivered_up_to, 0)
+                     AND EXISTS (SELECT 1 FROM messages m WHERE m.chat_id = p.chat_id AND m.seq > CASE WHEN r.delivered_up_to > p.joined_seq THEN r.delivered_up_to ELSE p.joined_seq END
                          AND m.sender_id <> $1 AND (m.withheld_from IS NULL OR m.withheld_from <> $1) AND (m.expires_at IS NULL OR m.expires_at > $2))
                      ORDER BY c.last_activity_at DESC, c.id DESC",
                 )
@@ -237,8 +239,8 @@ impl MessageStore for SqlMessageStore {
             let query = self
                 .db
                 .build(
-                    "SELECT v.column1, (SELECT COUNT(*) FROM messages m WHERE m.chat_id = v.column1 AND m.seq > v.column3
-                     AND m.seq > COALESCE((SELECT r.read_up_to FROM receipt_marks r WHERE r.chat_id = v.column1 AND r.user_id = v.column2), 0)
+                    "SELECT v.column1, (SELECT COUNT(*) FROM messages m WHERE m.chat_id = v.column1
+                     AND m.seq > CASE WHEN r.read_up_to > v.column3 THEN r.read_up_to ELSE v.column3 END
                      AND m.sender_id <> v.column2 AND m.payload IS NOT NULL AND m.type <> 'system'
                      AND (m.withheld_from IS NULL OR m.withheld_from <> v.column2) AND (m.expires_at IS NULL OR m.expires_at > v.column4)
                      AND NOT EXISTS (SELECT 1 FROM hidden_messages h WHERE h.chat_id = m.chat_id AND h.seq = m.seq AND h.user_id = v.column2)), ",
@@ -247,7 +249,7 @@ impl MessageStore for SqlMessageStore {
                 .text(" FROM (VALUES ")
                 .rows(piece.iter().map(|viewer| [viewer.chat_id.into(), viewer.user_id.into(), viewer.above.into(), viewer.now.into()]))
                 .text(
-                    ") AS v LEFT JOIN messages m ON m.chat_id = v.column1 AND m.seq = (SELECT n.seq FROM messages n WHERE n.chat_id = v.column1
+                    ") AS v LEFT JOIN receipt_marks r ON r.chat_id = v.column1 AND r.user_id = v.column2 LEFT JOIN messages m ON m.chat_id = v.column1 AND m.seq = (SELECT n.seq FROM messages n WHERE n.chat_id = v.column1
                      AND n.seq > v.column3 AND (n.withheld_from IS NULL OR n.withheld_from <> v.column2) AND (n.expires_at IS NULL OR n.expires_at > v.column4)
                      AND NOT EXISTS (SELECT 1 FROM hidden_messages h WHERE h.chat_id = n.chat_id AND h.seq = n.seq AND h.user_id = v.column2)
                      ORDER BY n.seq DESC LIMIT 1)",

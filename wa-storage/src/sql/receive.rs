@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use wa_core::error::StoreError;
 use wa_core::event::{Event, Fact, MessageStatus};
 use wa_core::id::{ChatId, EventId, MessageId, UserId};
 use wa_core::message::Seq;
@@ -12,7 +13,7 @@ use wa_core::time::Timestamp;
 
 use super::append::following;
 use super::db::Row;
-use super::statement::{Statement, Value, pieces};
+use super::statement::{Statement, Value, joined_rows, number, pieces};
 use super::writer::Tx;
 
 /// A receipt, and the id of its first event.
@@ -21,6 +22,8 @@ pub(super) struct Receive {
     pub(super) receipt: NewReceipt,
     pub(super) event_id: EventId,
 }
+
+const UNREADABLE_RUNS: &str = "ranges of places that cannot be read";
 
 /// Whose marks of which chat.
 type Key = (ChatId, UserId);
@@ -117,7 +120,7 @@ fn deliver(marks: &mut Marks, receipt: &NewReceipt, located: &[Located]) -> Vec<
     runs
 }
 
-/// `others` are the messages of others between the mark as it was loaded and the furthest read of the batch, in order.
+/// `others` tell of the messages of others between the mark as it was loaded and the furthest read of the batch.
 fn read(marks: &mut Marks, receipt: &NewReceipt, up_to: &Located, others: &[Other]) -> Vec<Run> {
     if up_to.chat_id != receipt.chat_id {
         return Vec::new();
@@ -128,12 +131,9 @@ fn read(marks: &mut Marks, receipt: &NewReceipt, up_to: &Located, others: &[Othe
     for run in fresh.split(|other| other.withheld).filter(|run| !run.is_empty()) {
         let mut events = Vec::new();
         if !receipt.announce {
-            // That they were read stays with the reader, that they arrived does not.
-            for arrived in run.chunk_by(|a, b| (marks.status_of(a.seq) == Status::Sent) == (marks.status_of(b.seq) == Status::Sent)) {
-                if marks.status_of(arrived[0].seq) == Status::Sent {
-                    events.extend(announce(receipt, Status::Delivered, arrived, true));
-                }
-            }
+            // That they were read stays with the reader, that they arrived does not. Some of them may be known to have.
+            let arrived = run.partition_point(|other| other.seq <= marks.delivered_up_to);
+            events.extend(announce(receipt, Status::Delivered, &run[arrived..], true));
         }
         events.extend(announce(receipt, Status::Read, run, receipt.announce));
         runs.push(Run { status: Status::Read, from: run[0].seq, to: run[run.len() - 1].seq, events });
@@ -168,20 +168,24 @@ async fn load_marks(tx: &mut Tx<'_>, keys: &[Key]) -> Stored<HashMap<Key, Marks>
     for piece in pieces(keys) {
         let query = tx
             .build(
-                "SELECT p.chat_id, p.user_id, COALESCE(r.delivered_up_to, 0), COALESCE(r.delivered_beyond, ''), COALESCE(r.read_up_to, 0), p.joined_seq
-                 FROM chat_participants p LEFT JOIN receipt_marks r ON r.chat_id = p.chat_id AND r.user_id = p.user_id
-                 WHERE (p.chat_id, p.user_id) IN (VALUES ",
+                "SELECT string_agg(v.column1 || ':' || COALESCE(r.delivered_up_to, 0) || ':' || COALESCE(r.delivered_beyond, '') || ':'
+                     || COALESCE(r.read_up_to, 0) || ':' || p.joined_seq, '|') FROM (VALUES ",
             )
-            .rows(piece.iter().map(|&(chat, user)| [chat.into(), user.into()]))
-            .text(")");
-        for row in tx.fetch(query).await? {
-            let mut found = read_marks(&row, 2)?;
+            .rows((0_i64..).zip(piece).map(|(index, &(chat, user))| [index.into(), chat.into(), user.into()]))
+            .text(
+                ") AS v JOIN chat_participants p ON p.chat_id = v.column2 AND p.user_id = v.column3
+                 LEFT JOIN receipt_marks r ON r.chat_id = p.chat_id AND r.user_id = p.user_id",
+            );
+        for [index, delivered, beyond, read, joined] in joined_rows(&tx.fetch(query).await?)? {
+            let Some(key) = piece.get(usize::try_from(number(&index)?).unwrap_or(usize::MAX)) else { continue };
+            let delivered_beyond = parse_runs(&beyond).ok_or_else(|| StoreError::corrupt(tx.dialect().name(), UNREADABLE_RUNS))?;
+            let mut found = Marks { delivered_up_to: Seq::new(number(&delivered)?), delivered_beyond, read_up_to: Seq::new(number(&read)?) };
             // What came before they joined is not theirs to receive, and so no gap.
-            let joined = Seq::new(row.int(5)?);
+            let joined = Seq::new(number(&joined)?);
             if found.delivered_up_to < joined {
                 found.deliver(SeqRange { from: Seq::ZERO.next(), to: joined });
             }
-            marks.insert((row.id(0)?, row.id(1)?), found);
+            marks.insert(*key, found);
         }
     }
     Ok(marks)
@@ -191,12 +195,14 @@ async fn load_marks(tx: &mut Tx<'_>, keys: &[Key]) -> Stored<HashMap<Key, Marks>
 pub(super) fn read_marks(row: &Row, at: usize) -> Stored<Marks> {
     Ok(Marks {
         delivered_up_to: Seq::new(row.int(at)?),
-        delivered_beyond: parse_runs(&row.text(at + 1)?).ok_or_else(|| row.corrupt("ranges of places that cannot be read"))?,
+        delivered_beyond: parse_runs(&row.text(at + 1)?).ok_or_else(|| row.corrupt(UNREADABLE_RUNS))?,
         read_up_to: Seq::new(row.int(at + 2)?),
     })
 }
 
-/// For every participant who reads: the messages of others above their mark, up to the furthest they read.
+/// For every participant who reads: of the messages of others above their mark, up to the furthest they read, those that
+/// tell of all: both ends of every run that is withheld or not, and each sender's first, also past the delivered mark.
+/// However much is read at once, these are few.
 async fn load_read(tx: &mut Tx<'_>, receives: &[Receive], marks: &HashMap<Key, Marks>) -> Stored<HashMap<Key, Vec<Other>>> {
     let mut furthest: BTreeMap<Key, Seq> = BTreeMap::new();
     for Receive { receipt, .. } in receives {
@@ -207,22 +213,40 @@ async fn load_read(tx: &mut Tx<'_>, receives: &[Receive], marks: &HashMap<Key, M
     }
     let wanted: Vec<_> = furthest
         .into_iter()
-        .map(|((chat, user), to)| (chat, user, marks.get(&(chat, user)).map_or(Seq::ZERO, |marks| marks.read_up_to), to))
-        .filter(|(_, _, from, to)| from < to)
+        .map(|(key, to)| {
+            let marks = marks.get(&key);
+            (key, marks.map_or(Seq::ZERO, |marks| marks.read_up_to), to, marks.map_or(Seq::ZERO, |marks| marks.delivered_up_to))
+        })
+        .filter(|(_, from, to, _)| from < to)
         .collect();
     let mut others: HashMap<Key, Vec<Other>> = HashMap::with_capacity(wanted.len());
     for piece in pieces(&wanted) {
         let query = tx
-            .build("SELECT v.column1, v.column2, m.seq, m.message_id, m.sender_id, m.withheld_from FROM (VALUES ")
-            .rows(piece.iter().map(|&(chat, user, from, to)| [chat.into(), user.into(), from.into(), to.into()]))
+            .build(
+                "SELECT place, seq, message_id, sender_id, withheld FROM (
+                     SELECT place, seq, message_id, sender_id, withheld,
+                         ROW_NUMBER() OVER (PARTITION BY place, sender_id, arrived ORDER BY seq) AS nth,
+                         LAG(withheld) OVER (PARTITION BY place ORDER BY seq) AS before,
+                         LEAD(withheld) OVER (PARTITION BY place ORDER BY seq) AS after
+                     FROM (
+                         SELECT v.column1 AS place, m.seq, m.message_id, m.sender_id,
+                             CASE WHEN m.withheld_from = v.column3 THEN 1 ELSE 0 END AS withheld,
+                             CASE WHEN m.seq > v.column6 THEN 1 ELSE 0 END AS arrived
+                         FROM (VALUES ",
+            )
+            .rows(
+                (0_i64..)
+                    .zip(piece)
+                    .map(|(index, &((chat, user), from, to, delivered))| [index.into(), chat.into(), user.into(), from.into(), to.into(), delivered.into()]),
+            )
             .text(
-                ") AS v JOIN messages m ON m.chat_id = v.column1 AND m.seq > v.column3 AND m.seq <= v.column4
-                 WHERE m.sender_id <> v.column2 ORDER BY m.chat_id, m.seq",
+                ") AS v JOIN messages m ON m.chat_id = v.column2 AND m.seq > v.column4 AND m.seq <= v.column5 WHERE m.sender_id <> v.column3) AS read
+                 ) AS told WHERE nth = 1 OR before IS NULL OR after IS NULL OR before <> withheld OR after <> withheld ORDER BY place, seq",
             );
         for row in tx.fetch(query).await? {
-            let user: UserId = row.id(1)?;
-            let other = Other { seq: Seq::new(row.int(2)?), message_id: row.id(3)?, sender_id: row.id(4)?, withheld: row.maybe_id(5)? == Some(user) };
-            others.entry((row.id(0)?, user)).or_default().push(other);
+            let Some((key, ..)) = piece.get(usize::try_from(row.int(0)?).unwrap_or(usize::MAX)) else { continue };
+            let other = Other { seq: Seq::new(row.int(1)?), message_id: row.id(2)?, sender_id: row.id(3)?, withheld: row.int(4)? == 1 };
+            others.entry(*key).or_default().push(other);
         }
     }
     Ok(others)
@@ -246,28 +270,28 @@ async fn close_gaps(tx: &mut Tx<'_>, keys: &[Key], marks: &mut HashMap<Key, Mark
         for piece in pieces(&gaps) {
             let query = tx
                 .build(
-                    "SELECT v.column1, v.column2, (SELECT m.seq FROM messages m WHERE m.chat_id = v.column1 AND m.seq > v.column3 AND m.seq < v.column4
-                     AND m.sender_id <> v.column2 AND (m.withheld_from IS NULL OR m.withheld_from <> v.column2) ORDER BY m.seq LIMIT 1)
-                     FROM (VALUES ",
+                    "SELECT string_agg(v.column1 || ':' || COALESCE((SELECT m.seq FROM messages m WHERE m.chat_id = v.column2 AND m.seq > v.column4
+                     AND m.seq < v.column5 AND m.sender_id <> v.column3 AND (m.withheld_from IS NULL OR m.withheld_from <> v.column3)
+                     ORDER BY m.seq LIMIT 1), 0), '|') FROM (VALUES ",
                 )
-                .rows(piece.iter().map(|&((chat, user), from, to)| [chat.into(), user.into(), from.into(), to.into()]))
+                .rows((0_i64..).zip(piece).map(|(index, &((chat, user), from, to))| [index.into(), chat.into(), user.into(), from.into(), to.into()]))
                 .text(") AS v");
-            for row in tx.fetch(query).await? {
-                let key = (row.id(0)?, row.id(1)?);
-                let Some(marks) = marks.get_mut(&key) else { continue };
+            for [index, waiting] in joined_rows(&tx.fetch(query).await?)? {
+                let Some((key, ..)) = piece.get(usize::try_from(number(&index)?).unwrap_or(usize::MAX)) else { continue };
+                let Some(marks) = marks.get_mut(key) else { continue };
                 let Some(beyond) = marks.delivered_beyond.first() else { continue };
                 let from = marks.delivered_up_to.next();
-                match row.maybe_int(2)? {
+                match number(&waiting)? {
                     // Nothing to wait for before the first range beyond: the gap closes, and the next one is looked at.
-                    None => {
+                    0 => {
                         let to = Seq::new(beyond.from.get() - 1);
                         marks.deliver(SeqRange { from, to });
-                        open.push(key);
+                        open.push(*key);
                     }
-                    Some(seq) if seq > from.get() => {
+                    seq if seq > from.get() => {
                         marks.deliver(SeqRange { from, to: Seq::new(seq - 1) });
                     }
-                    Some(_) => {}
+                    _ => {}
                 }
             }
         }
@@ -280,17 +304,20 @@ async fn save(tx: &mut Tx<'_>, changed: &[Key], marks: &HashMap<Key, Marks>, ris
             let marks = marks.get(key)?;
             Some([key.0.into(), key.1.into(), marks.delivered_up_to.into(), write_runs(&marks.delivered_beyond).into(), marks.read_up_to.into()])
         });
-        let upsert = tx.build("INSERT INTO receipt_marks (chat_id, user_id, delivered_up_to, delivered_beyond, read_up_to) VALUES ").rows::<5>(rows).text(
+        let upsert = Statement::insert::<5>(
+            tx.dialect(),
+            "INSERT INTO receipt_marks (chat_id, user_id, delivered_up_to, delivered_beyond, read_up_to)",
+            rows,
             " ON CONFLICT (chat_id, user_id) DO UPDATE SET delivered_up_to = excluded.delivered_up_to,
-                 delivered_beyond = excluded.delivered_beyond, read_up_to = excluded.read_up_to",
+             delivered_beyond = excluded.delivered_beyond, read_up_to = excluded.read_up_to",
         );
         tx.execute(upsert).await?;
     }
     for piece in pieces(risen) {
-        let insert: Statement =
-            tx.build("INSERT INTO receipt_history (chat_id, user_id, status, to_seq, from_seq, at) VALUES ").rows(piece.iter().map(|risen| -> [Value; 6] {
-                [risen.key.0.into(), risen.key.1.into(), status_text(risen.status).into(), risen.run.to.into(), risen.run.from.into(), risen.at.into()]
-            }));
+        let rows = piece.iter().map(|risen| -> [Value; 6] {
+            [risen.key.0.into(), risen.key.1.into(), status_text(risen.status).into(), risen.run.to.into(), risen.run.from.into(), risen.at.into()]
+        });
+        let insert = Statement::insert(tx.dialect(), "INSERT INTO receipt_history (chat_id, user_id, status, to_seq, from_seq, at)", rows, "");
         tx.execute(insert).await?;
     }
     Ok(())

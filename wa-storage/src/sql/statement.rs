@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use uuid::Uuid;
+use wa_core::error::StoreError;
 use wa_core::ports::Stored;
 use wa_core::time::Timestamp;
 
@@ -122,6 +123,18 @@ impl Statement {
         Self { text: Text::Built(dialect, text.to_owned()), values: Vec::new() }
     }
 
+    /// Inserts these rows: `into` is the text up to the rows, `then` what follows each of them. At least one row must be given.
+    pub(crate) fn insert<const N: usize>(dialect: Dialect, into: &'static str, rows: impl IntoIterator<Item = [Value; N]>, then: &'static str) -> Self {
+        if !dialect.inserts_row_by_row() {
+            return Self::build(dialect, into).text(" VALUES ").rows(rows).text(then);
+        }
+        let mut statement = Self::build(dialect, "");
+        for row in rows {
+            statement = statement.text(into).text(" VALUES ").rows([row]).text(then).text(";");
+        }
+        statement
+    }
+
     /// Gives the next value of a fixed text.
     pub(crate) fn bind(mut self, value: impl Into<Value>) -> Self {
         self.values.push(value.into());
@@ -205,6 +218,24 @@ pub(crate) fn pieces<T>(mut items: &[T]) -> impl Iterator<Item = &[T]> {
         items = rest;
         Some(piece)
     })
+}
+
+/// Reads an answer of one row and one column, made by `string_agg(a || ':' || b, '|')`: many short rows as one. Every row
+/// that comes out of a database wakes whoever waits for it, which costs more than the row itself.
+pub(crate) fn joined_rows<const N: usize>(rows: &[Row]) -> Stored<Vec<[String; N]>> {
+    let Some(row) = rows.first() else {
+        return Ok(Vec::new());
+    };
+    let Some(text) = row.maybe_text(0)? else {
+        return Ok(Vec::new());
+    };
+    let fields = |part: &str| part.split(':').map(str::to_owned).collect::<Vec<_>>().try_into().map_err(|_| row.corrupt("a joined row of another form"));
+    text.split('|').map(fields).collect()
+}
+
+/// A number of a joined row.
+pub(crate) fn number(field: &str) -> Stored<i64> {
+    field.parse().map_err(|error| StoreError::corrupt("sql", error))
 }
 
 /// Typed ids as they come out of a row.

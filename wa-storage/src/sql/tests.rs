@@ -325,3 +325,45 @@ async fn an_unreadable_row_of_the_outbox_does_not_stop_the_others() {
     house.stores.relay.run(bus.clone(), std::future::ready(())).await;
     assert_eq!(bus.places().await, [1]);
 }
+
+macro_rules! run_all {
+    (($run:ident) $($port:ident: [$($case:ident)*])*) => {
+        $($({
+            let subject = crate::conformance::Subject::open(&crate::StorageConfig::in_memory()).await.expect("opens");
+            crate::conformance::$port::$case(&subject).await;
+            subject.close().await;
+            $run += 1;
+        })*)*
+    };
+}
+
+/// Tables that are as small as what is under way.
+const SMALL: [&str; 3] = ["outbox", "health_probe", "sqlite_master"];
+
+#[tokio::test]
+async fn no_statement_reads_a_whole_table() {
+    let mut cases = 0;
+    crate::conformance_cases! { [run_all] (cases) }
+    assert!(cases > 50);
+    let house = House::in_memory().await;
+    let tables = house.stores.database.db.read(Statement::fixed("SELECT name FROM sqlite_master WHERE type = 'table'")).await.expect("read");
+    let tables: Vec<String> = tables.iter().map(|row| row.text(0).expect("a name")).filter(|name| !SMALL.contains(&name.as_str())).collect();
+    let mut looked_at = 0;
+    for text in super::db::seen::texts() {
+        let statement = text.split(';').next().unwrap_or_default();
+        if !["SELECT", "UPDATE", "DELETE", "INSERT"].iter().any(|verb| statement.starts_with(verb)) {
+            continue;
+        }
+        looked_at += 1;
+        let plan =
+            house.stores.database.db.read(Statement::build(super::db::Dialect::Sqlite, &format!("EXPLAIN QUERY PLAN {statement}"))).await.expect("explained");
+        for step in plan.iter().map(|row| row.text(3).expect("a step")) {
+            let Some(scanned) = step.strip_prefix("SCAN ") else { continue };
+            let name = scanned.split(' ').next().unwrap_or_default();
+            // Tables appear under their own name or a one-letter one; `v` are the values that were handed in.
+            let of_values = name == "v" || name.parse::<u32>().is_ok() || scanned.contains("CONSTANT ROW") || name == "told" || name == "read";
+            assert!(of_values || !(tables.iter().any(|table| table == name) || name.len() == 1), "{step}: {statement}");
+        }
+    }
+    assert!(looked_at > 50, "{looked_at}");
+}

@@ -16,7 +16,8 @@ use super::events::{Sent, ServerEvent};
 use super::outbox::Request;
 use super::rest::Outgoing;
 use super::socket::DialError;
-use super::view::{Position, State, Told};
+use super::track::{Position, State};
+use super::view::Told;
 
 /// Events that wait in the channel to the user; more wait in the driver.
 const EVENTS: usize = 64;

@@ -15,7 +15,8 @@ use super::events::ServerEvent;
 use super::outbox::{Outbox, Reply, Request};
 use super::session::Left;
 use super::socket::{DialError, Socket};
-use super::view::{State, Told, View};
+use super::track::State;
+use super::view::{Told, View};
 
 /// Events that wait for the user, before further ones are fetched later instead.
 pub(super) const MAX_QUEUED: usize = 1024;

@@ -35,6 +35,7 @@ mod session;
 mod socket;
 mod tls;
 mod tokens;
+mod track;
 mod view;
 
 use std::fmt;
@@ -50,7 +51,7 @@ pub use events::{Deleted, Receipt, Sent, ServerEvent, Typing};
 pub use rest::{Mute, Outgoing};
 use tokens::TokenKeeper;
 pub use tokens::{TokenStore, Tokens};
-pub use view::{Position, State};
+pub use track::{Position, State};
 
 /// How calls are repeated while the server is unavailable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

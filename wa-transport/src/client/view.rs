@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
 use wa_core::api::{MessagePage, SyncAnswer, SyncChat, SyncRequest};
 use wa_core::chat::ChatView;
 use wa_core::id::{ChatId, UserId};
@@ -11,31 +10,10 @@ use wa_core::message::{MessageView, Rev, Seq};
 use wa_core::receipt::{MarksView, Status};
 
 use super::events::{Deleted, Receipt, ServerEvent, WireDeleted};
+use super::track::{Position, State, Track, Walk};
 
 /// Messages that wait for an older one, over all chats; further ones are fetched again when their turn comes.
 const MAX_HELD: usize = 1000;
-/// Messages of one chat told before the changes below them are known.
-const MAX_AHEAD: usize = 256;
-
-/// How far a chat has been told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Position {
-    /// Every change up to here.
-    pub rev: Rev,
-    /// Every message up to here; `None`: what the user's devices have received so far, to be asked.
-    pub seq: Option<Seq>,
-    /// Whether there are messages above `seq` that no sync from `rev` would tell.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub behind: bool,
-}
-
-/// How far everything has been told; a connection can resume from it, also in another process.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct State {
-    /// By chat.
-    pub chats: BTreeMap<ChatId, Position>,
-}
 
 /// Something to tell, and how far that brings its chat. Either may be absent.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,100 +21,6 @@ pub(super) struct Told {
     pub(super) event: Option<ServerEvent>,
     /// The chat's new position; `None` if the chat is gone.
     pub(super) position: Option<(ChatId, Option<Position>)>,
-}
-
-/// What is known of one chat.
-#[derive(Debug, Default)]
-struct Track {
-    /// Every change up to here was told.
-    rev: Rev,
-    /// Every message up to here was told.
-    seq: Seq,
-    /// `seq` is not known yet: it becomes the user's own delivered mark.
-    undecided: bool,
-    /// Messages above `seq` must be fetched one by one, whatever `rev` says.
-    behind: bool,
-    /// The greatest place and revision known to exist.
-    seen: (Seq, Rev),
-    /// Messages that came before an older one.
-    held: BTreeMap<Seq, Box<MessageView>>,
-    /// Messages told as of a revision above `rev`.
-    ahead: BTreeMap<Seq, Rev>,
-    /// Messages above this place were told as of this revision.
-    walked: Option<(Seq, Rev)>,
-    /// Messages are being fetched.
-    walk: Option<Walk>,
-    /// The newest message of this user.
-    own: Seq,
-    /// What others have received and read, up to where it is known.
-    marks: BTreeMap<UserId, (Seq, Seq)>,
-}
-
-/// The fetching of messages one by one: from there, and as of what was known to exist at its start.
-#[derive(Debug, Clone, Copy)]
-struct Walk {
-    from: Seq,
-    target: (Seq, Rev),
-}
-
-impl Track {
-    fn at(position: Position) -> Self {
-        let Position { rev, seq, behind } = position;
-        Self { rev, seq: seq.unwrap_or_default(), undecided: seq.is_none(), behind, seen: (seq.unwrap_or_default(), rev), ..Self::default() }
-    }
-
-    fn position(&self) -> Position {
-        Position { rev: self.rev, seq: (!self.undecided).then_some(self.seq), behind: self.behind }
-    }
-
-    fn see(&mut self, seq: Seq, rev: Rev) {
-        self.seen = (self.seen.0.max(seq), self.seen.1.max(rev));
-    }
-
-    fn has_hole(&self) -> bool {
-        !self.undecided && (self.behind || self.seen.0 > self.seq)
-    }
-
-    /// Whether messages may be told as they come. Otherwise `rev` may stand above changes of theirs, and fetching tells them.
-    const fn takes_live(&self) -> bool {
-        !self.undecided && !self.behind && self.walk.is_none()
-    }
-
-    /// Whether the present state of this message was told already.
-    fn was_told(&self, message: &MessageView) -> bool {
-        message.rev <= self.rev
-            || self.ahead.get(&message.seq).is_some_and(|rev| message.rev <= *rev)
-            || self.walked.is_some_and(|(from, rev)| message.seq > from && message.rev <= rev)
-    }
-
-    /// The change that took this revision was told. Returns whether changes below it are missing.
-    fn advance(&mut self, seq: Seq, rev: Rev) -> bool {
-        if rev <= self.rev {
-            return false;
-        }
-        if rev > self.rev.next() {
-            if self.ahead.len() < MAX_AHEAD {
-                self.ahead.insert(seq, rev);
-            }
-            return true;
-        }
-        self.rev = rev;
-        while self.ahead.values().any(|ahead| *ahead == self.rev.next()) {
-            self.rev = self.rev.next();
-        }
-        self.forget_below_rev();
-        false
-    }
-
-    fn forget_below_rev(&mut self) {
-        self.ahead.retain(|_, rev| *rev > self.rev);
-        self.walked = self.walked.filter(|(_, rev)| *rev > self.rev);
-    }
-
-    /// Whether somebody may have read this user's messages without a change of `rev` telling so.
-    fn awaits_receipts(&self) -> bool {
-        self.own > Seq::ZERO && (self.marks.is_empty() || self.marks.values().any(|(_, read)| *read < self.own))
-    }
 }
 
 /// The view of one user on all their chats.
