@@ -148,14 +148,14 @@ async fn allocate(tx: &mut Tx<'_>, appends: &[Append], of: &[usize]) -> Stored<H
                  FROM (VALUES ",
             )
             .rows(piece.iter().map(|&((chat, version), (count, at))| [chat.into(), version.into(), count.into(), at.into()]))
-            .text(") AS v WHERE chats.id = v.column1 AND ")
-            .text(if is_version_ignored() { "true" } else { "chats.membership_version = v.column2" });
+            .text(") AS v WHERE chats.id = v.column1")
+            .text(if is_version_ignored() { "" } else { " AND chats.membership_version = v.column2" });
         tx.execute(update).await?;
         let query = tx
             .build("SELECT string_agg(v.column1 || ':' || c.last_seq || ':' || c.rev, '|') FROM (VALUES ")
             .rows((0_i64..).zip(piece).map(|(index, &((chat, version), _))| [index.into(), chat.into(), version.into()]))
-            .text(") AS v JOIN chats c ON c.id = v.column2 AND ")
-            .text(if is_version_ignored() { "true" } else { "c.membership_version = v.column3" });
+            .text(") AS v JOIN chats c ON c.id = v.column2")
+            .text(if is_version_ignored() { "" } else { " AND c.membership_version = v.column3" });
         for [index, last_seq, rev] in joined_rows(&tx.fetch(query).await?)? {
             let index = usize::try_from(number(&index)?).unwrap_or(usize::MAX);
             let Some(&((chat, version), (count, _))) = piece.get(index) else { continue };
