@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::bounds::narrow;
 use crate::embedded::{PATIENCE, Person, Socket, TestServer};
-use crate::scene::{history, integer, must_catch, text};
+use crate::scene::{history, integer, text};
 use crate::support::{Random, number, seed};
 
 /// A message as it is compared: id, sender, body and state.
