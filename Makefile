@@ -23,10 +23,10 @@ test: ## Run all tests, those in the documentation included
 	$(CARGO) test --workspace --all-features $(ARGS)
 
 campaign: ## Run the long forms of the checks of reliability (KILLS=2000 SEED=1); goes on where it was interrupted
-	WA_CAMPAIGN_KILLS=$(KILLS) WA_CAMPAIGN_SEED=$(SEED) $(CARGO) test -p wa-server --all-features --test chaos $(ARGS) -- --ignored --nocapture --test-threads 1
+	WA_CAMPAIGN_KILLS=$(KILLS) WA_CAMPAIGN_SEED=$(SEED) $(CARGO) test -p wa-server --all-features --test chaos $(ARGS) -- --ignored --nocapture --test-threads 1 crash::
 
 power: ## Look for losses in simulated power failures, and try failing disks (IMAGES=5000 MESSAGES=4000 SEED=1)
-	WA_POWER_IMAGES=$(IMAGES) WA_POWER_MESSAGES=$(MESSAGES) WA_CAMPAIGN_SEED=$(SEED) $(CARGO) test -p wa-server --all-features --test chaos $(ARGS) -- --nocapture --test-threads 2 power:: disk::
+	WA_POWER_IMAGES=$(IMAGES) WA_POWER_MESSAGES=$(MESSAGES) WA_CAMPAIGN_SEED=$(SEED) $(CARGO) test -p wa-server --all-features --test chaos $(ARGS) -- --include-ignored --nocapture --test-threads 2 power:: disk::
 
 chaos: ## Run the long forms of the checks of order, revocation, bounds and sync
 	WA_ORDER_MESSAGES=1000 WA_RACES=1000 WA_BOUND_READERS=1000 WA_BOUND_SECONDS=10 WA_CONVERGENCE_STEPS=3000 \
