@@ -5,12 +5,13 @@ CARGO ?= cargo
 PROFILE ?= release
 # Further arguments, as in: make run ARGS="--port 9000"
 ARGS ?=
-# How long `make power` is.
+# How long `make power` and `make soak` are.
 IMAGES ?= 5000
 MESSAGES ?= 4000
+MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help run test campaign power lint fmt bench migrate-up migrate-down
+.PHONY: help run test campaign power chaos soak lint fmt bench migrate-up migrate-down
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,10 +23,17 @@ test: ## Run all tests, those in the documentation included
 	$(CARGO) test --workspace --all-features $(ARGS)
 
 campaign: ## Run the long forms of the checks of reliability (KILLS=2000 SEED=1); goes on where it was interrupted
-	WA_CAMPAIGN_KILLS=$(KILLS) WA_CAMPAIGN_SEED=$(SEED) $(CARGO) test -p wa-server --all-features --test chaos $(ARGS) -- --ignored --nocapture --test-threads 1
+	WA_CAMPAIGN_KILLS=$(KILLS) WA_CAMPAIGN_SEED=$(SEED) $(CARGO) test -p wa-server --all-features --test chaos $(ARGS) -- --ignored --nocapture --test-threads 1 crash::
 
 power: ## Look for losses in simulated power failures, and try failing disks (IMAGES=5000 MESSAGES=4000 SEED=1)
-	WA_POWER_IMAGES=$(IMAGES) WA_POWER_MESSAGES=$(MESSAGES) WA_CAMPAIGN_SEED=$(SEED) $(CARGO) test -p wa-server --all-features --test chaos $(ARGS) -- --nocapture --test-threads 2 power:: disk::
+	WA_POWER_IMAGES=$(IMAGES) WA_POWER_MESSAGES=$(MESSAGES) WA_CAMPAIGN_SEED=$(SEED) $(CARGO) test -p wa-server --all-features --test chaos $(ARGS) -- --include-ignored --nocapture --test-threads 2 power:: disk::
+
+chaos: ## Run the long forms of the checks of order, revocation, bounds and sync
+	WA_ORDER_MESSAGES=1000 WA_RACES=1000 WA_BOUND_READERS=1000 WA_BOUND_SECONDS=10 WA_CONVERGENCE_STEPS=3000 \
+	$(CARGO) test --workspace --all-features --test chaos -- order:: races:: bounds:: convergence:: --skip caught --nocapture --test-threads=1 $(ARGS)
+
+soak: ## Run mixed traffic with churn for MINUTES, and report what grows
+	WA_SOAK_SECONDS=$$(($(MINUTES) * 60)) $(CARGO) test --workspace --all-features --test chaos -- soak:: --nocapture --test-threads=1 $(ARGS)
 
 lint: ## Check formatting, lints and documentation, with warnings denied
 	$(CARGO) fmt --all --check

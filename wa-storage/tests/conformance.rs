@@ -54,3 +54,19 @@ fn every_bullet_of_every_port_has_a_case_of_its_name() {
     }
     assert_eq!(cases.symmetric_difference(&bullets).collect::<Vec<_>>(), Vec::<&(String, String)>::new(), "cases without a bullet, or bullets without a case");
 }
+
+/// The suites can fail: run again with a planted defect, the case that guards against it does.
+#[cfg(feature = "planted")]
+#[test]
+fn planted_defects_are_caught() {
+    for (defect, case) in [
+        ("seq_gap", "sqlite_file::message_store::concurrent_appends_leave_no_gap_and_no_repeat"),
+        ("any_membership", "sqlite_file::message_store::an_append_on_an_old_membership_stores_nothing"),
+    ] {
+        let program = std::env::current_exe().expect("the program of the tests is known");
+        let run = std::process::Command::new(program).args([case, "--exact"]).env("WA_PLANTED", defect).output().expect("it runs again");
+        let said = String::from_utf8_lossy(&run.stdout).into_owned();
+        assert!(said.contains("running 1 test"), "there is no case {case}");
+        assert!(!run.status.success(), "{case} passes in spite of the defect {defect}");
+    }
+}

@@ -328,9 +328,9 @@ impl Disk {
             // Another sync that ended meanwhile may have taken some of it.
             let count = sync.changes.min(file.waiting.len());
             if failed {
-                file.make_doubtful(count)
+                file.make_doubtful(count);
             } else {
-                file.make_durable(count)
+                file.make_durable(count);
             }
             for ((inode, _), other) in &mut self.syncs {
                 if *inode == record.file {

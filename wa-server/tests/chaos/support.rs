@@ -204,3 +204,10 @@ fn http() -> &'static reqwest::Client {
     // No connection is kept: the server at its other end may be killed at any time.
     CLIENT.get_or_init(|| reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(Duration::from_secs(20)).build().unwrap())
 }
+
+impl Run {
+    /// The id of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+}

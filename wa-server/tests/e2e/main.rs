@@ -12,6 +12,7 @@ mod messages;
 mod presence;
 mod secrecy;
 mod socket;
+#[expect(dead_code, reason = "the checks of tests/chaos use the rest")]
 mod support;
 mod sync;
 mod system;

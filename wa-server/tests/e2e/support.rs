@@ -73,6 +73,10 @@ fn prepare_process() {
     static PREPARED: Once = Once::new();
     PREPARED.call_once(|| {
         let _ = rustls::crypto::ring::default_provider().install_default();
+        // Other tests do not look into it, and a campaign would fill the memory with it.
+        if env!("CARGO_CRATE_NAME") != "e2e" {
+            return;
+        }
         let ours = tracing_subscriber::filter::Targets::new().with_target("wa_", tracing::Level::TRACE).with_default(tracing::Level::DEBUG);
         tracing_subscriber::registry().with(ours).with(JsonLines::new(|| LogWriter)).init();
     });
@@ -354,6 +358,18 @@ impl Socket {
         Self { ws, next_req: 0, passed_over: Vec::new() }
     }
 
+    /// Over a connection that was prepared by the test.
+    pub(crate) async fn over(stream: TcpStream, url: &str) -> Self {
+        let builder = ClientBuilder::new().uri(url).expect("a URL");
+        let (ws, _) = soon("the upgrade", builder.connect_on(MaybeTlsStream::Plain(stream))).await.expect("an upgrade");
+        Self { ws, next_req: 0, passed_over: Vec::new() }
+    }
+
+    /// Sends an event to a server that may have closed the connection. Returns whether it could be sent.
+    pub(crate) async fn try_send(&mut self, event: &str, data: Value) -> bool {
+        self.ws.send(Message::text(json!({ "event": event, "data": data }).to_string())).await.is_ok()
+    }
+
     pub(crate) async fn send_text(&mut self, text: impl Into<String>) {
         self.ws.send(Message::text(text.into())).await.expect("sent");
     }
@@ -417,6 +433,26 @@ impl Socket {
         let req_id = format!("p{}", self.next_req);
         self.send_text(json!({ "event": "ping", "req_id": req_id }).to_string()).await;
         self.until("pong", |frame| frame["event"] == "pong" && frame["req_id"] == req_id.as_str()).await;
+    }
+
+    /// As [`Self::ask`], on a connection that the server may have ended. Returns whether it stands, and the close code if
+    /// one came.
+    pub(crate) async fn try_ask(&mut self, event: &str, data: Value) -> (bool, Option<u16>) {
+        self.next_req += 1;
+        let req_id = format!("t{}", self.next_req);
+        let _ = self.ws.send(Message::text(json!({ "event": event, "data": data, "req_id": req_id }).to_string())).await;
+        loop {
+            let Some(Ok(message)) = soon("an answer or the end", self.ws.next()).await else { return (false, None) };
+            if let Some((code, _)) = message.as_close() {
+                return (false, Some(code.into()));
+            }
+            let Some(text) = message.as_text() else { continue };
+            let frame: Value = serde_json::from_str(text).expect("a frame is JSON");
+            if frame["req_id"] == req_id.as_str() {
+                return (true, None);
+            }
+            self.passed_over.push(frame);
+        }
     }
 
     /// Those frames of an event that were put aside.

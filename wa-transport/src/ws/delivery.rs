@@ -114,6 +114,8 @@ impl Delivery {
 #[async_trait]
 impl EventHandler for Delivery {
     async fn handle(&self, events: &[Arc<Event>]) {
+        #[cfg(feature = "planted")]
+        let events: &[Arc<Event>] = &if wa_core::faults::planted("events_out_of_order") { events.iter().rev().cloned().collect() } else { events.to_vec() };
         for event in events {
             if self.hub.is_empty() {
                 continue;

@@ -211,6 +211,10 @@ impl Hub {
 #[async_trait]
 impl FanOut for Hub {
     async fn cut(&self, devices: &[DeviceId]) {
+        #[cfg(feature = "planted")]
+        if wa_core::faults::planted("skip_cut") {
+            return;
+        }
         let mut cut = Vec::new();
         for device in devices {
             cut.extend(self.devices.of(device).get(device).into_iter().flatten().cloned());

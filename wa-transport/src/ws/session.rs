@@ -16,7 +16,7 @@ use wa_core::api::Pending;
 use wa_core::error::{Error, Result};
 use wa_core::id::{ChatId, UserId};
 use wa_core::limits::Limits;
-use wa_core::message::{MessageView, Seq};
+use wa_core::message::MessageView;
 
 use super::answer::{Context, admit, answer, open};
 use super::close::Close;
@@ -25,7 +25,7 @@ use super::frame;
 use super::metered::Metered;
 use super::pipeline::{Job, Pipeline};
 use super::request::Request;
-use super::socket::{Next, Outgoing, Socket};
+use super::socket::{Next, Outgoing, Places, Socket};
 
 /// How many bytes are handed to the connection before it is waited for until they are written. An idle socket holds no
 /// more than this of what was taken from its queue.
@@ -91,7 +91,7 @@ struct Refused {
 /// What is sent before live events are.
 struct Backlog {
     messages: vec_deque::IntoIter<MessageView>,
-    sent: HashSet<(ChatId, Seq)>,
+    sent: Places,
     more_in: Vec<ChatId>,
 }
 
@@ -254,7 +254,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Poll::Ready(Err(close)) => Err(End::Close(close)),
             Poll::Ready(Ok(Pending { messages, more_in })) => {
                 self.stage = Stage::Open;
-                let sent = messages.iter().map(|message| (message.chat_id, message.seq)).collect();
+                let sent = messages.iter().map(|message| ((message.chat_id, message.seq), message.created_at)).collect();
                 self.backlog = Some(Box::new(Backlog { messages: VecDeque::from(messages).into_iter(), sent, more_in }));
                 Ok(true)
             }
@@ -401,7 +401,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             if !chat_ids.is_empty() {
                 return Resync { chat_ids: &chat_ids }.frame(None, now).map(Outgoing::plain);
             }
-            self.socket.go_live(&backlog.sent);
+            self.socket.go_live(std::mem::take(&mut backlog.sent), now);
             self.backlog = None;
             if let Next::Frame(frame) = self.socket.next() {
                 return Some(frame);

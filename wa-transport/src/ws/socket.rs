@@ -1,10 +1,11 @@
 //! One open socket as the rest of the server sees it: a queue bounded in bytes, and a way to end it. The task that owns the
 //! connection takes from the queue ([`super::session`]); nobody else touches the connection.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::time::Duration;
 
 use bytes::Bytes;
 use wa_core::id::{ChatId, ConnectionId};
@@ -13,6 +14,13 @@ use wa_core::session::Caller;
 use wa_core::time::Timestamp;
 
 use super::close::Close;
+
+/// How much later than its message an event may come and still be known as that of a pending message. Events take
+/// milliseconds; a client drops what it has seen in any case.
+const EVENT_WITHIN: Duration = Duration::from_secs(10);
+
+/// Messages by their place, and when they were accepted.
+pub(super) type Places = HashMap<(ChatId, Seq), Timestamp>;
 
 /// A frame on its way to sockets. Cloning shares the bytes.
 #[derive(Clone)]
@@ -51,7 +59,9 @@ struct Outbox {
     frames: VecDeque<Outgoing>,
     /// Events that came while the pending messages were being sent; they follow those.
     held: Option<VecDeque<Outgoing>>,
-    /// The bytes of both.
+    /// Pending messages that were sent and whose own events may still come.
+    told: Option<Box<Places>>,
+    /// The bytes of both queues.
     bytes: usize,
     close: Option<Close>,
     waker: Option<Waker>,
@@ -63,12 +73,23 @@ impl Outbox {
             waker.wake();
         }
     }
+
+    /// Whether this is the event of a message that was sent as a pending one.
+    fn was_told(&mut self, frame: &Outgoing) -> bool {
+        let (Some(told), Some((chat, seq, accepted_at))) = (&mut self.told, frame.message) else { return false };
+        let was_told = told.remove(&(chat, seq)).is_some();
+        told.retain(|_, at| accepted_at.since(*at) < EVENT_WITHIN);
+        if told.is_empty() {
+            self.told = None;
+        }
+        was_told
+    }
 }
 
 impl Socket {
     /// A socket that holds events back until [`Self::go_live`], and of which at most `limit` bytes wait.
     pub(super) fn new(id: ConnectionId, caller: Caller, limit: usize) -> Self {
-        let outbox = Outbox { frames: VecDeque::new(), held: Some(VecDeque::new()), bytes: 0, close: None, waker: None };
+        let outbox = Outbox { frames: VecDeque::new(), held: Some(VecDeque::new()), told: None, bytes: 0, close: None, waker: None };
         Self { id, caller, limit, outbox: Mutex::new(outbox), busy: AtomicBool::new(false) }
     }
 
@@ -84,8 +105,15 @@ impl Socket {
         if outbox.close.is_some() {
             return;
         }
+        if outbox.was_told(&frame) {
+            return;
+        }
         let bytes = outbox.bytes + frame.bytes.len();
         if bytes > self.limit {
+            #[cfg(feature = "planted")]
+            if wa_core::faults::planted("drop_frames") {
+                return;
+            }
             tracing::debug!(user_id = %self.caller.user_id, connection_id = %self.id, limit = self.limit, "a slow socket is closed");
             end(&mut outbox, Close::SlowReader);
             return;
@@ -108,16 +136,19 @@ impl Socket {
         }
     }
 
-    /// The pending messages were sent: what was held back follows, without the messages that were among them.
-    pub(super) fn go_live(&self, sent: &HashSet<(ChatId, Seq)>) {
+    /// The pending messages were sent: what was held back follows, without the messages that were among them; nor do
+    /// those come again whose events are still on their way.
+    pub(super) fn go_live(&self, mut sent: Places, now: Timestamp) {
         let mut outbox = self.outbox();
         for frame in outbox.held.take().unwrap_or_default() {
-            if frame.message.is_some_and(|(chat, seq, _)| sent.contains(&(chat, seq))) {
+            if frame.message.is_some_and(|(chat, seq, _)| sent.remove(&(chat, seq)).is_some()) {
                 outbox.bytes -= frame.bytes.len();
             } else {
                 outbox.frames.push_back(frame);
             }
         }
+        sent.retain(|_, at| now.since(*at) < EVENT_WITHIN);
+        outbox.told = (!sent.is_empty()).then(|| Box::new(sent));
     }
 
     /// Takes the next frame.
@@ -160,6 +191,7 @@ fn end(outbox: &mut Outbox, why: Close) {
     if !why.is_graceful() {
         outbox.frames = VecDeque::new();
         outbox.held = None;
+        outbox.told = None;
         outbox.bytes = 0;
     }
     outbox.wake();
@@ -188,7 +220,7 @@ mod tests {
 
     fn live(limit: usize) -> Socket {
         let socket = socket(limit);
-        socket.go_live(&HashSet::new());
+        socket.go_live(Places::new(), Timestamp::default());
         socket
     }
 
@@ -244,9 +276,12 @@ mod tests {
         socket.push(message(1, 5, "in both"));
         socket.push(message(2, 5, "other chat"));
         socket.push(message(1, 6, "later"));
-        socket.go_live(&HashSet::from([(ChatId::from_uuid(Uuid::from_u128(1)), Seq::new(5))]));
+        let chat = ChatId::from_uuid(Uuid::from_u128(1));
+        socket.go_live(Places::from([((chat, Seq::new(4)), Timestamp::default()), ((chat, Seq::new(5)), Timestamp::default())]), Timestamp::default());
         socket.push(frame("live"));
-        assert_eq!(rest(&socket), ["other chat", "later", "live"]);
+        socket.push(message(1, 4, "an event that comes late"));
+        socket.push(message(2, 4, "of another chat"));
+        assert_eq!(rest(&socket), ["other chat", "later", "live", "of another chat"]);
         socket.push(frame("x".repeat(100).leak()));
         assert_eq!(closing(&socket), None, "the bytes of what left the queue are given back");
     }

@@ -112,6 +112,8 @@ impl Decision {
 fn permission(access: &Access) -> Result<Option<UserId>> {
     let (membership, member) = (&access.membership, access.member()?);
     match membership.kind {
+        #[cfg(feature = "faults")]
+        ChatKind::Direct if crate::faults::planted("block_ignored") => Ok(None),
         ChatKind::Direct if member.has_blocked => Err(Error::Denied(Denied::UserBlocked)),
         ChatKind::Direct => Ok(membership.peer_of(member.user_id).filter(|peer| peer.has_blocked).map(|peer| peer.user_id)),
         ChatKind::Group if membership.is_admin_only && member.role != Role::Admin => {
