@@ -132,6 +132,17 @@ impl Machine {
         std::fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default()
     }
 
+    /// Kills the server with SIGKILL under load, between two changes of its files: one that a kill cuts off would be in the
+    /// recording and not, or not wholly, in the file. What is cut off halfway is what images are made for.
+    pub(crate) async fn kill_between_changes(&mut self) {
+        let order = self.folder.path().join("control").join("die");
+        std::fs::write(&order, "").unwrap();
+        let mut server = self.server.take().unwrap();
+        let ended = tokio::task::spawn_blocking(move || server.wait());
+        tokio::time::timeout(PATIENCE, ended).await.expect("a server under load changes its files").unwrap().unwrap();
+        std::fs::remove_file(order).unwrap();
+    }
+
     /// Kills the server with SIGKILL.
     pub(crate) fn kill(&mut self) {
         if let Some(mut server) = self.server.take() {

@@ -128,7 +128,7 @@ async fn record(planted: Option<&'static str>, messages: usize, random: &mut Ran
     // Killed under load.
     let senders = Senders::start(&machine, &people, &chats, &notes, random);
     until("the first messages", || count() >= messages / 4).await;
-    machine.kill();
+    machine.kill_between_changes().await;
     senders.end().await;
 
     // Syncs fail for a while, twice; the second time it does not live to see them work again.
@@ -145,7 +145,7 @@ async fn record(planted: Option<&'static str>, messages: usize, random: &mut Ran
             until("messages after failed syncs", || count() >= before + messages / 8).await;
         }
     }
-    machine.kill();
+    machine.kill_between_changes().await;
     machine.set(Fault::Sync, false);
     senders.end().await;
 

@@ -4,7 +4,9 @@
  * WA_SHIM_ROOT     the folder; files that end in "-shm" or ".lock" are left alone, as nothing of them outlives a process
  * WA_SHIM_LOG      where records are appended; without it nothing is recorded
  * WA_SHIM_CONTROL  a folder in which the presence of a file makes operations fail:
- *                  eio-sync, eio-read, erofs-write, enospc-write
+ *                  eio-sync, eio-read, erofs-write, enospc-write;
+ *                  die: the process is killed before its next change or sync, so that none is cut off halfway and
+ *                  the record is whole
  * WA_SHIM_SYNC_US  syncs wait this many microseconds and reach no disk: for power loss that is only simulated
  *
  * A record is: u8 kind, u64 file (inode), u64 a, u64 b, u32 length, bytes; all in the machine's byte order. */
@@ -13,6 +15,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -65,6 +68,13 @@ static int fault(const char *name) {
     return there;
 }
 
+/* Takes the lock under which every change is made and recorded. Whoever is to die does so here: nobody is amid a change. */
+static void enter(void) {
+    pthread_mutex_lock(&order);
+    if (fault("die"))
+        for (;;) syscall(SYS_kill, getpid(), SIGKILL);
+}
+
 /* To be called with the lock held, so that the order of the log is that of the changes. */
 static void record(uint8_t kind, uint64_t file, uint64_t a, uint64_t b, const void *bytes, uint32_t length) {
     if (log_fd < 0) return;
@@ -98,7 +108,7 @@ static int open_any(int folder, const char *path, int flags, mode_t mode) {
         if (fd >= 0 && fd < FILES) tracked[fd] = 0;
         return fd;
     }
-    pthread_mutex_lock(&order);
+    enter();
     int is_new = (flags & O_CREAT) && syscall(SYS_faccessat, AT_FDCWD, path, F_OK);
     if (is_new && (fault("enospc-write") || fault("erofs-write"))) {
         errno = fault("erofs-write") ? EROFS : ENOSPC;
@@ -146,7 +156,7 @@ int close(int fd) {
 static ssize_t write_any(int fd, const void *bytes, size_t length, off_t at, int positioned) {
     uint64_t file = file_of(fd);
     if (!file) return positioned ? syscall(SYS_pwrite64, fd, bytes, length, at) : syscall(SYS_write, fd, bytes, length);
-    pthread_mutex_lock(&order);
+    enter();
     ssize_t written = -1;
     static int takes_a_part;
     int full = fault("enospc-write");
@@ -189,7 +199,7 @@ int ftruncate(int fd, off_t size) {
         errno = EROFS;
         return -1;
     }
-    pthread_mutex_lock(&order);
+    enter();
     int result = syscall(SYS_ftruncate, fd, size);
     if (!result) record(TRUNCATE, file, size, 0, "", 0);
     pthread_mutex_unlock(&order);
@@ -202,7 +212,7 @@ static int sync_any(int fd, int only_data) {
     if (!file) return syscall(only_data ? SYS_fdatasync : SYS_fsync, fd);
     uint64_t number = ++syncs;
     int fails = fault("eio-sync");
-    pthread_mutex_lock(&order);
+    enter();
     record(SYNC_BEGIN, file, number, 0, "", 0);
     pthread_mutex_unlock(&order);
     int result = 0;
@@ -215,7 +225,7 @@ static int sync_any(int fd, int only_data) {
         result = syscall(only_data ? SYS_fdatasync : SYS_fsync, fd);
     }
     int before = errno;
-    pthread_mutex_lock(&order);
+    enter();
     record(SYNC_END, file, number, result != 0, "", 0);
     pthread_mutex_unlock(&order);
     errno = before;
@@ -225,7 +235,7 @@ int fsync(int fd) { return sync_any(fd, 0); }
 int fdatasync(int fd) { return sync_any(fd, 1); }
 
 int unlinkat(int folder, const char *path, int flags) {
-    pthread_mutex_lock(&order);
+    enter();
     int result = syscall(SYS_unlinkat, folder, path, flags);
     if (!result && concerns(path)) record_path(UNLINK, 0, path);
     pthread_mutex_unlock(&order);
@@ -234,7 +244,7 @@ int unlinkat(int folder, const char *path, int flags) {
 int unlink(const char *path) { return unlinkat(AT_FDCWD, path, 0); }
 
 int rename(const char *from, const char *to) {
-    pthread_mutex_lock(&order);
+    enter();
     int result = syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
     if (!result && concerns(to)) record_two(RENAME, from, to);
     pthread_mutex_unlock(&order);
@@ -242,7 +252,7 @@ int rename(const char *from, const char *to) {
 }
 
 int linkat(int a, const char *from, int b, const char *to, int flags) {
-    pthread_mutex_lock(&order);
+    enter();
     int result = syscall(SYS_linkat, a, from, b, to, flags);
     if (!result && concerns(to)) record_two(LINK, from, to);
     pthread_mutex_unlock(&order);
@@ -251,7 +261,7 @@ int linkat(int a, const char *from, int b, const char *to, int flags) {
 int link(const char *from, const char *to) { return linkat(AT_FDCWD, from, AT_FDCWD, to, 0); }
 
 int mkdir(const char *path, mode_t mode) {
-    pthread_mutex_lock(&order);
+    enter();
     int result = syscall(SYS_mkdirat, AT_FDCWD, path, mode);
     if (!result && concerns(path)) record_path(MKDIR, 0, path);
     pthread_mutex_unlock(&order);
