@@ -300,21 +300,18 @@ fn size(variable: &str, short: usize) -> usize {
     number(variable).map_or(short, |number| usize::try_from(number).unwrap())
 }
 
-#[ignore = "the recording now and then misses the end of a file: run by make power"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn what_was_acknowledged_survives_a_power_failure() {
     let wrong = run(None, size("WA_POWER_MESSAGES", 800), size("WA_POWER_IMAGES", 250)).await;
     assert!(wrong.is_empty(), "{} images are wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-#[ignore = "the recording now and then misses the end of a file: run by make power"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn commits_that_are_not_synced_are_caught() {
     let wrong = run(Some("synchronous_normal"), 300, 40).await;
     assert!(wrong.iter().any(|found| found.contains("is lost")), "no loss was found: {wrong:?}");
 }
 
-#[ignore = "the recording now and then misses the end of a file: run by make power"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn trust_in_what_a_failed_sync_left_is_caught() {
     // A group that was cut short by the kill leaves nothing to trust.
