@@ -60,6 +60,9 @@ struct Session {
     again: VecDeque<String>,
     /// Chats to fetch.
     resync: HashSet<String>,
+    /// Whether the answer to a sync over the socket is under way. It may be older than what REST answers meanwhile, so
+    /// the two are not mixed.
+    syncing: bool,
 }
 
 enum Confirming {
@@ -95,7 +98,7 @@ impl Client {
         }
         // Not each time, as most connections are too short for it.
         if self.random.once_in(4) {
-            self.ask_sync(&mut socket).await?;
+            self.ask_sync(&mut session, &mut socket).await?;
         }
         loop {
             self.write(&mut session, &mut socket).await?;
@@ -117,7 +120,7 @@ impl Client {
                 }
                 next = socket.next().now_or_never().flatten().transpose()?;
             }
-            if !session.resync.is_empty() {
+            if !session.resync.is_empty() && !session.syncing {
                 self.resync(&mut session).await?;
             }
             self.confirm(&mut session, &mut socket).await?;
@@ -140,9 +143,10 @@ impl Client {
             }
             "message.status" => self.log.lock().unwrap().announce(data),
             "sync.result" => {
+                session.syncing = false;
                 let complete = self.log.lock().unwrap().sync(data);
                 if !complete {
-                    self.ask_sync(socket).await?;
+                    self.ask_sync(session, socket).await?;
                 }
             }
             "resync" => session.resync.extend(data["chat_ids"].as_array().into_iter().flatten().filter_map(Value::as_str).map(ToOwned::to_owned)),
@@ -163,7 +167,7 @@ impl Client {
             "error" if data["code"] == 5003 => match session.confirming.remove(req_id) {
                 Some(Confirming::Delivered(messages)) => session.received.extend(messages),
                 Some(Confirming::Read(..)) => {}
-                None if req_id == "sync" => self.ask_sync(socket).await?,
+                None if req_id == "sync" => self.ask_sync(session, socket).await?,
                 None => {
                     self.log.lock().unwrap().refused = true;
                     session.again.push_back(req_id.to_owned());
@@ -227,7 +231,8 @@ impl Client {
 
     /// Follows the log over the socket. What it brings is noted and not confirmed, so that it hides nothing that must
     /// come by itself.
-    async fn ask_sync(&mut self, socket: &mut Socket) -> Result<(), Gone> {
+    async fn ask_sync(&mut self, session: &mut Session, socket: &mut Socket) -> Result<(), Gone> {
+        session.syncing = true;
         let revs = self.log.lock().unwrap().revs.clone();
         let limit = 10 + self.random.below(90);
         feed(socket, "sync", &json!({ "chats": revs, "limit": limit }), "sync").await
