@@ -1,1 +1,2 @@
+DROP TABLE IF EXISTS outbox_position;
 DROP TABLE IF EXISTS outbox;

@@ -1,20 +1,19 @@
-//! Many appends as a constant number of statements: one lookup of repeats, one allocation of places for all chats, and
-//! multi-row inserts.
+//! Many appends as a constant number of statements: one lookup of repeats, places taken in memory, multi-row inserts.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use uuid::Uuid;
 use wa_core::chat::ChatKind;
 use wa_core::error::StoreError;
 use wa_core::event::{Event, Fact, MessageNew};
-use wa_core::id::{ChatId, ConnectionId, EventId, UserId};
+use wa_core::id::{ChatId, ConnectionId, EventId, MessageId, UserId};
 use wa_core::message::{Fingerprint, Message, MessageView, Rev, Seq};
 use wa_core::ports::Stored;
 use wa_core::time::Timestamp;
 
 use super::message_row::{self, COLUMNS_OF_M};
-use super::statement::{Statement, joined_rows, number, pieces};
+use super::statement::{Statement, joined_rows, number, padded, pieces};
 use super::writer::Tx;
 
 /// A message to be stored, as far as it could be made ready before its place is known.
@@ -29,6 +28,27 @@ pub(super) struct Append {
     pub(super) fingerprint: Fingerprint,
     pub(super) withheld_from: Option<UserId>,
     pub(super) origin: Option<ConnectionId>,
+}
+
+impl Append {
+    fn key(&self) -> Key<'_> {
+        (self.view.sender_id, &self.view.client_msg_id)
+    }
+
+    fn placed(self, seq: Seq, rev: Rev) -> New {
+        let event = Event {
+            id: self.event_id,
+            at: self.view.created_at,
+            fact: Fact::MessageNew(MessageNew {
+                withheld_from: self.withheld_from,
+                chat_kind: self.chat_kind,
+                sender_name: self.sender_name,
+                origin: self.origin,
+                message: Arc::new(MessageView { seq, rev, ..self.view }),
+            }),
+        };
+        New { event: Arc::new(event), fingerprint: self.fingerprint }
+    }
 }
 
 /// What came of an append.
@@ -46,123 +66,158 @@ pub(super) enum Placed {
 
 type Key<'a> = (UserId, &'a str);
 
-/// Stores them all, in their order; the answers are in that order too.
-pub(super) async fn append_all(tx: &mut Tx<'_>, appends: &[Append]) -> Stored<Vec<Placed>> {
-    let mut placed: Vec<Option<Placed>> = appends.iter().map(|_| None).collect();
-    let mut waiting: Vec<usize> = (0..appends.len()).collect();
-    while !waiting.is_empty() {
-        let now = take_distinct(appends, &mut waiting);
-        append_distinct(tx, appends, now, &mut placed).await?;
-    }
-    placed.into_iter().map(|outcome| outcome.ok_or_else(|| StoreError::other(tx.dialect().name(), "an append was passed over"))).collect()
+/// A message that has its place, as its event tells it.
+#[derive(Debug, Clone)]
+pub(super) struct New {
+    pub(super) event: Arc<Event>,
+    pub(super) fingerprint: Fingerprint,
 }
 
-/// Of several with the same key only the first is taken; the next round finds it stored, or its refusal.
-fn take_distinct(appends: &[Append], waiting: &mut Vec<usize>) -> Vec<usize> {
-    let mut keys = HashSet::with_capacity(waiting.len());
-    let (now, later) = std::mem::take(waiting).into_iter().partition(|&index| keys.insert(key(&appends[index])));
-    *waiting = later;
-    now
-}
-
-fn key(append: &Append) -> Key<'_> {
-    (append.view.sender_id, &append.view.client_msg_id)
-}
-
-async fn append_distinct(tx: &mut Tx<'_>, appends: &[Append], now: Vec<usize>, placed: &mut [Option<Placed>]) -> Stored<()> {
-    let stored = find_stored(tx, appends, &now).await?;
-    let mut new = Vec::with_capacity(now.len());
-    for index in now {
-        match stored.iter().find(|(_, message)| (message.sender_id, message.client_msg_id.as_str()) == key(&appends[index])) {
-            Some((fingerprint, message)) if *fingerprint == appends[index].fingerprint => placed[index] = Some(Placed::Duplicate(Box::new(message.clone()))),
-            Some(_) => placed[index] = Some(Placed::KeyConflict),
-            None => new.push(index),
+impl New {
+    pub(super) fn message(&self) -> Option<&MessageNew> {
+        match &self.event.fact {
+            Fact::MessageNew(new) => Some(new),
+            _ => None,
         }
     }
-    let mut places = allocate(tx, appends, &new).await?;
-    let mut rows = Vec::with_capacity(new.len());
-    for index in new {
-        let append = &appends[index];
-        let Some((version, seq, rev)) = places.get_mut(&append.view.chat_id).filter(|(version, ..)| *version == append.membership_version) else {
-            placed[index] = Some(Placed::MembershipChanged);
-            continue;
-        };
-        debug_assert_eq!(*version, append.membership_version);
-        (*seq, *rev) = (seq.next(), rev.next());
-        placed[index] = Some(Placed::At(*seq, *rev));
-        rows.push((append, *seq, *rev));
-        tx.announce(event(append, *seq, *rev));
+}
+
+/// How far a chat is counted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Head {
+    version: i64,
+    last_seq: Seq,
+    rev: Rev,
+}
+
+/// The counters of chats as they are after everything that was placed.
+pub(super) type Heads = HashMap<ChatId, Head>;
+
+/// Whether two of these have one key or id, so that one of them can only be judged when the other is stored.
+pub(super) fn has_repeats(appends: &[Append]) -> bool {
+    let (mut keys, mut ids) = (HashSet::with_capacity(appends.len()), HashSet::with_capacity(appends.len()));
+    !appends.iter().all(|append| keys.insert(append.key()) && ids.insert(append.view.message_id))
+}
+
+/// Stores them all, in their order, within the transaction; the answers are in that order too.
+pub(super) async fn append_all(tx: &mut Tx<'_>, appends: Vec<Append>) -> Stored<Vec<Stored<Placed>>> {
+    let mut heads = Heads::new();
+    let mut placed = Vec::with_capacity(appends.len());
+    let mut waiting = appends.into_iter().peekable();
+    while waiting.peek().is_some() {
+        // Up to the first repeat, which then finds the one before it stored.
+        let mut now: Vec<Append> = Vec::with_capacity(waiting.len());
+        while let Some(next) = waiting.next_if(|next| !now.iter().any(|append| append.key() == next.key() || append.view.message_id == next.view.message_id)) {
+            now.push(next);
+        }
+        let (outcomes, new) = place(tx, &mut heads, now).await?;
+        placed.extend(outcomes);
+        store(tx, &new.iter().collect::<Vec<_>>()).await?;
+        new.into_iter().for_each(|new| tx.announce(new.event));
     }
-    for piece in pieces(&rows) {
-        let rows = piece.iter().map(|(append, seq, rev)| message_row::values(&append.view, *seq, *rev, append.withheld_from, &append.fingerprint));
-        let insert = Statement::insert(tx.dialect(), message_row::INSERT, rows, "");
-        tx.execute(insert).await?;
+    Ok(placed)
+}
+
+/// Gives each its place and revision, in their order, without storing it. None of them is a repeat of another.
+pub(super) async fn place(tx: &mut Tx<'_>, heads: &mut Heads, appends: Vec<Append>) -> Stored<(Vec<Stored<Placed>>, Vec<New>)> {
+    let (mut stored, taken) = find_stored(tx, &appends).await?;
+    load_heads(tx, heads, &appends).await?;
+    let mut placed = Vec::with_capacity(appends.len());
+    let mut new = Vec::with_capacity(appends.len());
+    for append in appends {
+        let repeat = stored.iter().position(|(_, message)| (message.sender_id, message.client_msg_id.as_str()) == append.key());
+        placed.push(if let Some(index) = repeat {
+            let (fingerprint, message) = stored.swap_remove(index);
+            Ok(if fingerprint == append.fingerprint { Placed::Duplicate(Box::new(message)) } else { Placed::KeyConflict })
+        } else if taken.contains(&append.view.message_id) {
+            Err(StoreError::other(tx.dialect().name(), "two messages cannot have one id"))
+        } else if let Some(head) = heads.get_mut(&append.view.chat_id).filter(|head| head.version == append.membership_version || is_version_ignored()) {
+            (head.last_seq, head.rev) = (head.last_seq.next(), head.rev.next());
+            #[cfg(feature = "planted")]
+            if wa_core::faults::planted("seq_gap") && head.last_seq.get() % 7 == 0 {
+                head.last_seq = head.last_seq.next();
+            }
+            new.push(append.placed(head.last_seq, head.rev));
+            Ok(Placed::At(head.last_seq, head.rev))
+        } else {
+            Ok(Placed::MembershipChanged)
+        });
+    }
+    Ok((placed, new))
+}
+
+/// Brings placed messages to their table, and the counters of their chats with them.
+pub(super) async fn store(tx: &mut Tx<'_>, new: &[&New]) -> Stored<()> {
+    let mut chats: BTreeMap<ChatId, (Seq, Rev, Timestamp)> = BTreeMap::new();
+    for (message, _) in rows(new) {
+        let message = &message.message;
+        let (seq, rev, at) = chats.entry(message.chat_id).or_insert((message.seq, message.rev, message.created_at));
+        (*seq, *rev, *at) = (message.seq.max(*seq), message.rev.max(*rev), message.created_at.max(*at));
+    }
+    for piece in pieces(new) {
+        let values = rows(piece).map(|(new, fingerprint)| message_row::values(&new.message, new.withheld_from, &fingerprint));
+        tx.execute(Statement::insert(tx.dialect(), message_row::INSERT, values, "")).await?;
+    }
+    let chats: Vec<_> = chats.into_iter().collect();
+    for piece in pieces(&chats) {
+        let update = tx
+            .build(
+                "UPDATE chats SET last_seq = v.column2, rev = v.column3, updated_at = v.column4,
+                 last_activity_at = CASE WHEN last_activity_at > v.column4 THEN last_activity_at ELSE v.column4 END
+                 FROM (VALUES ",
+            )
+            .rows(piece.iter().map(|&(chat, (seq, rev, at))| [chat.into(), seq.into(), rev.into(), at.into()]))
+            .text(") AS v WHERE chats.id = v.column1");
+        tx.execute(update).await?;
     }
     Ok(())
 }
 
-/// The messages stored under these keys: few, as repeats are rare.
-async fn find_stored(tx: &mut Tx<'_>, appends: &[Append], of: &[usize]) -> Stored<Vec<(Fingerprint, Message)>> {
-    let mut found = Vec::new();
-    for piece in pieces(of) {
-        // The cross join says what to start from: an IN list of pairs would make SQLite read the whole table.
+fn rows<'a>(new: &[&'a New]) -> impl Iterator<Item = (&'a MessageNew, Fingerprint)> {
+    new.iter().filter_map(|new| Some((new.message()?, new.fingerprint)))
+}
+
+/// The messages stored under these keys, few as repeats are rare; and those of the ids that are taken.
+async fn find_stored(tx: &mut Tx<'_>, appends: &[Append]) -> Stored<(Vec<(Fingerprint, Message)>, HashSet<MessageId>)> {
+    let (mut found, mut taken) = (Vec::new(), HashSet::new());
+    for piece in padded(appends) {
+        // The cross joins say what to start from: an IN list of pairs would make SQLite read the whole table.
         let query = tx
             .build("SELECT ")
             .text(COLUMNS_OF_M)
             .text(", m.fingerprint FROM (VALUES ")
-            .rows(piece.iter().map(|&index| [appends[index].view.sender_id.into(), appends[index].view.client_msg_id.as_str().into()]))
-            .text(") AS v CROSS JOIN messages m WHERE m.sender_id = v.column1 AND m.client_msg_id = v.column2");
+            .rows(piece.iter().map(|append| [append.view.sender_id.into(), append.view.client_msg_id.as_str().into()]))
+            .text(") AS v CROSS JOIN messages m WHERE m.sender_id = v.column1 AND m.client_msg_id = v.column2 UNION ALL SELECT ")
+            .text(COLUMNS_OF_M)
+            .text(", m.fingerprint FROM (VALUES ")
+            .rows(piece.iter().map(|append| [append.view.message_id.into()]))
+            .text(") AS v CROSS JOIN messages m WHERE m.message_id = v.column1");
         for row in tx.fetch(query).await? {
             let message = message_row::read(&row, 0)?;
             let fingerprint =
                 row.bytes(message_row::COUNT)?.try_into().map(Fingerprint::from_bytes).map_err(|_| row.corrupt("a fingerprint of another length"))?;
+            taken.insert(message.id);
             found.push((fingerprint, message));
         }
     }
-    Ok(found)
+    Ok((found, taken))
 }
 
-/// Takes places for these in every chat whose membership still is of their version, under the lock of the chat's row.
-/// Returns, for each chat, the version, and the place and revision before the first taken.
-async fn allocate(tx: &mut Tx<'_>, appends: &[Append], of: &[usize]) -> Stored<HashMap<ChatId, (i64, Seq, Rev)>> {
-    let mut wanted: HashMap<(ChatId, i64), (i64, Timestamp)> = HashMap::new();
-    for &index in of {
-        let append = &appends[index];
-        let (count, at) = wanted.entry((append.view.chat_id, append.membership_version)).or_default();
-        *count += 1;
-        *at = (*at).max(append.view.created_at);
-    }
-    #[cfg(feature = "planted")]
-    if wa_core::faults::planted("seq_gap") {
-        wanted.values_mut().for_each(|(count, _)| *count += 1);
-    }
-    let mut wanted: Vec<_> = wanted.into_iter().collect();
-    // One order for everybody, so that two writers cannot wait for each other's chats.
-    wanted.sort_unstable_by_key(|&((chat, version), _)| (chat, version));
-    let mut places = HashMap::with_capacity(wanted.len());
-    for piece in pieces(&wanted) {
-        let update = tx
-            .build(
-                "UPDATE chats SET last_seq = last_seq + v.column3, rev = rev + v.column3, updated_at = v.column4,
-                 last_activity_at = CASE WHEN last_activity_at > v.column4 THEN last_activity_at ELSE v.column4 END
-                 FROM (VALUES ",
-            )
-            .rows(piece.iter().map(|&((chat, version), (count, at))| [chat.into(), version.into(), count.into(), at.into()]))
-            .text(") AS v WHERE chats.id = v.column1")
-            .text(if is_version_ignored() { "" } else { " AND chats.membership_version = v.column2" });
-        tx.execute(update).await?;
+/// Reads the counters of those of these chats that are not at hand.
+async fn load_heads(tx: &mut Tx<'_>, heads: &mut Heads, appends: &[Append]) -> Stored<()> {
+    let missing: HashSet<ChatId> = appends.iter().map(|append| append.view.chat_id).filter(|chat| !heads.contains_key(chat)).collect();
+    let missing: Vec<ChatId> = missing.into_iter().collect();
+    for piece in padded(&missing) {
         let query = tx
-            .build("SELECT string_agg(v.column1 || ':' || c.last_seq || ':' || c.rev, '|') FROM (VALUES ")
-            .rows((0_i64..).zip(piece).map(|(index, &((chat, version), _))| [index.into(), chat.into(), version.into()]))
-            .text(") AS v JOIN chats c ON c.id = v.column2")
-            .text(if is_version_ignored() { "" } else { " AND c.membership_version = v.column3" });
-        for [index, last_seq, rev] in joined_rows(&tx.fetch(query).await?)? {
-            let index = usize::try_from(number(&index)?).unwrap_or(usize::MAX);
-            let Some(&((chat, version), (count, _))) = piece.get(index) else { continue };
-            places.insert(chat, (version, Seq::new(number(&last_seq)? - count), Rev::new(number(&rev)? - count)));
+            .build("SELECT string_agg(v.column1 || ':' || c.membership_version || ':' || c.last_seq || ':' || c.rev, '|') FROM (VALUES ")
+            .rows((0_i64..).zip(&piece).map(|(index, &&chat)| [index.into(), chat.into()]))
+            .text(") AS v JOIN chats c ON c.id = v.column2");
+        for [index, version, last_seq, rev] in joined_rows(&tx.fetch(query).await?)? {
+            let Some(chat) = piece.get(usize::try_from(number(&index)?).unwrap_or(usize::MAX)) else { continue };
+            heads.insert(**chat, Head { version: number(&version)?, last_seq: Seq::new(number(&last_seq)?), rev: Rev::new(number(&rev)?) });
         }
     }
-    Ok(places)
+    Ok(())
 }
 
 /// The planted defect `any_membership`: a message is stored whatever became of the membership it was decided on.
@@ -174,21 +229,6 @@ fn is_version_ignored() -> bool {
 #[cfg(not(feature = "planted"))]
 const fn is_version_ignored() -> bool {
     false
-}
-
-fn event(append: &Append, seq: Seq, rev: Rev) -> Event {
-    let message = Arc::new(MessageView { seq, rev, ..append.view.clone() });
-    Event {
-        id: append.event_id,
-        at: append.view.created_at,
-        fact: Fact::MessageNew(MessageNew {
-            message,
-            withheld_from: append.withheld_from,
-            chat_kind: append.chat_kind,
-            sender_name: append.sender_name.clone(),
-            origin: append.origin,
-        }),
-    }
 }
 
 /// The event that follows `first` in a series made from one id.

@@ -89,7 +89,7 @@ impl SqlChatStore {
                                                WHERE b.user_id = p.user_id AND b.is_blocked)
              FROM chats c JOIN chat_participants p ON p.chat_id = c.id LEFT JOIN groups g ON g.chat_id = c.id WHERE c.id = $1",
         );
-        let rows = self.db.read(query.bind(chat)).await?;
+        let rows = self.db.read_apart(query.bind(chat)).await?;
         let Some(head) = rows.first() else {
             return Ok(None);
         };

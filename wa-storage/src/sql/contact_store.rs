@@ -90,7 +90,7 @@ impl ContactStore for SqlContactStore {
     async fn list(&self, owner: UserId) -> Stored<Vec<Contact>> {
         let query = Statement::fixed("SELECT contact_id, nickname, is_blocked, created_at FROM contacts WHERE user_id = $1 ORDER BY created_at, id");
         let read = |row: &super::db::Row| Ok(Contact { user_id: row.id(0)?, nickname: row.text(1)?, is_blocked: row.flag(2)?, created_at: row.time(3)? });
-        self.db.read(query.bind(owner)).await?.iter().map(read).collect()
+        self.db.read_apart(query.bind(owner)).await?.iter().map(read).collect()
     }
 
     async fn set_blocked(&self, owner: UserId, target: UserId, blocked: bool, at: Timestamp) -> Stored<()> {
@@ -119,7 +119,7 @@ impl ContactStore for SqlContactStore {
                 .build("SELECT c.user_id, c.contact_id, c.is_contact, c.is_blocked FROM (VALUES ")
                 .rows(both.map(|(user, contact)| -> [Value; 2] { [user.into(), contact.into()] }));
             let query = query.text(") AS v CROSS JOIN contacts c WHERE c.user_id = v.column1 AND c.contact_id = v.column2");
-            for row in self.db.read(query).await? {
+            for row in self.db.read_apart(query).await? {
                 let (user, contact) = (row.id(0)?, row.id(1)?);
                 let (is_contact, is_blocked) = (row.flag(2)?, row.flag(3)?);
                 if let Some(relation) = relations.get_mut(&(user, contact)) {

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use wa_core::error::{StoreError, StoreErrorKind};
 use wa_core::ports::Stored;
 
+use super::deferred::Deferral;
 use super::statement::{Statement, Text, Value};
 use crate::migrate;
 use crate::open::OpenError;
@@ -57,6 +58,13 @@ impl Dialect {
         match self {
             // Without IMMEDIATE the first write may fail because a snapshot was taken before.
             Self::Sqlite => "BEGIN IMMEDIATE",
+        }
+    }
+
+    /// Whether messages and deliveries may stay in the outbox for a while: where this process alone writes.
+    pub(super) const fn defers(self) -> bool {
+        match self {
+            Self::Sqlite => true,
         }
     }
 
@@ -106,6 +114,7 @@ fn sqlite_code(error: &sqlx::Error) -> Option<u32> {
 pub(crate) struct Db {
     options: SqliteConnectOptions,
     readers: SqlitePool,
+    deferral: Deferral,
     /// The write-ahead log beside the file; none of a database in memory.
     log: Option<PathBuf>,
     /// Keeps a second process off the file: caches and the order of the outbox rest on being alone.
@@ -146,7 +155,7 @@ impl Db {
         }
         first.close().await.map_err(|error| describe(Dialect::Sqlite.error(error)))?;
         let readers = pool(options.clone().create_if_missing(false).pragma("query_only", "ON"), readers);
-        Ok(Self { options: options.create_if_missing(false), readers, log: Some(log), _lock: Some(lock), _anchor: None })
+        Ok(Self { options: options.create_if_missing(false), readers, deferral: Deferral::new(), log: Some(log), _lock: Some(lock), _anchor: None })
     }
 
     /// A database of this process alone, gone when it is closed.
@@ -159,7 +168,7 @@ impl Db {
         check_version(&mut anchor).await?;
         migrate::run_up(&mut anchor).await.map_err(|error| OpenError::of_migration(":memory:", error))?;
         let readers = pool(options.clone(), readers);
-        Ok(Self { options, readers, log: None, _lock: None, _anchor: Some(tokio::sync::Mutex::new(anchor)) })
+        Ok(Self { options, readers, deferral: Deferral::new(), log: None, _lock: None, _anchor: Some(tokio::sync::Mutex::new(anchor)) })
     }
 
     pub(crate) const fn dialect(&self) -> Dialect {
@@ -173,6 +182,17 @@ impl Db {
 
     /// Runs a query on one of the readers. It sees everything committed before the call.
     pub(crate) async fn read(&self, statement: Statement) -> Stored<Vec<Row>> {
+        if self.deferral.is_behind()
+            && let Err(error) = self.deferral.settle().await
+        {
+            tracing::warn!(%error, "what is committed cannot be brought to its tables; it is read where it is");
+            return self.deferral.read_through(statement).await;
+        }
+        self.read_apart(statement).await
+    }
+
+    /// Runs a query for which messages, receipts and the counters of chats do not matter; it need not wait for them.
+    pub(crate) async fn read_apart(&self, statement: Statement) -> Stored<Vec<Row>> {
         let (text, arguments) = prepare(statement);
         let rows = sqlx::query_with(AssertSqlSafe(text), arguments).fetch_all(&self.readers).await.map_err(|error| self.dialect().error(error))?;
         Ok(rows.into_iter().map(Row::Sqlite).collect())
@@ -180,7 +200,7 @@ impl Db {
 
     /// Opens a connection that writes.
     pub(crate) async fn writer(&self) -> Stored<Connection> {
-        let inner = connect(&self.options.clone().pragma("wal_autocheckpoint", "0")).await?;
+        let inner = connect(&self.options.clone().pragma("wal_autocheckpoint", "0").pragma("cache_spill", "OFF")).await?;
         Ok(Connection { inner, dialect: self.dialect(), broken: false, failed_io: false })
     }
 
@@ -190,6 +210,10 @@ impl Db {
             Some(log) => settle_log(log.clone()).await.map_err(|error| StoreError::unavailable(self.dialect().name(), error)),
             None => Ok(()),
         }
+    }
+
+    pub(super) const fn deferral(&self) -> &Deferral {
+        &self.deferral
     }
 
     pub(crate) fn pool_use(&self) -> PoolUse {

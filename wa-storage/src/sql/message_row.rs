@@ -19,14 +19,14 @@ pub(super) const INSERT: &str = "INSERT INTO messages (message_id, chat_id, send
 pub(super) const COUNT: usize = 16;
 
 /// The values of a new message: [`COLUMNS_OF_M`], then the fingerprint.
-pub(super) fn values(view: &MessageView, seq: Seq, rev: Rev, withheld_from: Option<UserId>, fingerprint: &Fingerprint) -> [Value; COUNT + 1] {
+pub(super) fn values(view: &MessageView, withheld_from: Option<UserId>, fingerprint: &Fingerprint) -> [Value; COUNT + 1] {
     [
         view.message_id.into(),
         view.chat_id.into(),
         view.sender_id.into(),
         view.client_msg_id.as_str().into(),
-        seq.into(),
-        rev.into(),
+        view.seq.into(),
+        view.rev.into(),
         view.kind.as_str().into(),
         view.payload.as_str().into(),
         view.reply_to_message_id.into(),

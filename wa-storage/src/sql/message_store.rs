@@ -1,10 +1,9 @@
 //! The log of every chat in SQL. Writing goes through `append.rs`; here are the ways to read it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use moka::sync::Cache;
 use wa_core::error::StoreError;
 use wa_core::event::{Event, Fact, MessageDeleted};
 use wa_core::id::{ChatId, ConnectionId, EventId, MessageId, UserId};
@@ -21,14 +20,40 @@ use super::statement::{Statement, pieces};
 use super::writer::Writer;
 
 /// Messages whose place is kept at hand, so that a receipt for a fresh message needs no lookup.
-const PLACES: u64 = 100_000;
+const PLACES: usize = 100_000;
+
+/// The places of the messages that were stored or looked up last: two halves, of which the older is given up when the
+/// younger is full.
+#[derive(Debug, Default)]
+struct Places(Mutex<[HashMap<MessageId, Located>; 2]>);
+
+impl Places {
+    fn halves(&self) -> MutexGuard<'_, [HashMap<MessageId, Located>; 2]> {
+        // Nothing in here panics half-way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn insert(&self, located: Located) {
+        let mut halves = self.halves();
+        if halves[0].len() >= PLACES / 2 {
+            halves.swap(0, 1);
+            halves[0].clear();
+        }
+        halves[0].insert(located.message_id, located);
+    }
+
+    fn of(&self, ids: &[MessageId]) -> HashMap<MessageId, Located> {
+        let halves = self.halves();
+        ids.iter().filter_map(|id| Some((*id, *halves.iter().find_map(|half| half.get(id))?))).collect()
+    }
+}
 
 /// Messages in SQL.
 #[derive(Debug)]
 pub(crate) struct SqlMessageStore {
     db: Arc<Db>,
     writer: Arc<Writer>,
-    places: Cache<MessageId, Located>,
+    places: Places,
 }
 
 /// Whether anything of a list goes on past its limit, and what to keep of it.
@@ -60,7 +85,7 @@ fn visible(statement: Statement, viewer: &Viewer) -> Statement {
 
 impl SqlMessageStore {
     pub(crate) fn new(db: Arc<Db>, writer: Arc<Writer>) -> Self {
-        Self { db, writer, places: Cache::new(PLACES) }
+        Self { db, writer, places: Places::default() }
     }
 
     fn select_visible(&self, viewer: &Viewer) -> Statement {
@@ -128,7 +153,7 @@ impl MessageStore for SqlMessageStore {
         Ok(match self.writer.append(append).await? {
             Placed::At(seq, rev) => {
                 (stored.seq, stored.rev) = (seq, rev);
-                self.places.insert(stored.id, stored.located());
+                self.places.insert(stored.located());
                 Appended::Stored(stored)
             }
             Placed::Duplicate(message) => Appended::Duplicate(*message),
@@ -138,7 +163,7 @@ impl MessageStore for SqlMessageStore {
     }
 
     async fn locate(&self, ids: &[MessageId]) -> Stored<Vec<Located>> {
-        let mut found: HashMap<MessageId, Located> = ids.iter().filter_map(|id| Some((*id, self.places.get(id)?))).collect();
+        let mut found = self.places.of(ids);
         let missing: Vec<MessageId> = ids.iter().filter(|id| !found.contains_key(id)).copied().collect();
         for piece in missing.chunks(256) {
             let query =
@@ -146,7 +171,7 @@ impl MessageStore for SqlMessageStore {
             for row in self.db.read(query.text(")")).await? {
                 let located =
                     Located { message_id: row.id(0)?, chat_id: row.id(1)?, seq: Seq::new(row.int(2)?), sender_id: row.id(3)?, withheld_from: row.maybe_id(4)? };
-                self.places.insert(located.message_id, located);
+                self.places.insert(located);
                 found.insert(located.message_id, located);
             }
         }

@@ -5,6 +5,7 @@ mod cache;
 mod chat_store;
 mod contact_store;
 mod db;
+mod deferred;
 mod message_row;
 mod message_store;
 mod receipt_store;
@@ -76,7 +77,7 @@ impl Database {
 
     /// Reads, and writes durably: a full or read-only disk shows here as well.
     pub(crate) async fn probe(&self) -> Stored<()> {
-        self.db.read(Statement::fixed("SELECT checked_at FROM health_probe WHERE id = 1")).await?;
+        self.db.read_apart(Statement::fixed("SELECT checked_at FROM health_probe WHERE id = 1")).await?;
         let at = self.env.now();
         let write = "INSERT INTO health_probe (id, checked_at) VALUES (1, $1) ON CONFLICT (id) DO UPDATE SET checked_at = excluded.checked_at";
         self.writer.run(move |tx| Box::pin(async move { tx.execute(Statement::fixed(write).bind(at)).await.map(|_| ()) })).await

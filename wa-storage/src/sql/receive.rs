@@ -2,6 +2,7 @@
 //! history and one event per run of places that rose. No message is rewritten.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use wa_core::error::StoreError;
 use wa_core::event::{Event, Fact, MessageStatus};
@@ -13,7 +14,7 @@ use wa_core::time::Timestamp;
 
 use super::append::following;
 use super::db::Row;
-use super::statement::{Statement, Value, joined_rows, number, pieces};
+use super::statement::{Statement, Value, joined_rows, number, padded, pieces};
 use super::writer::Tx;
 
 /// A receipt, and the id of its first event.
@@ -36,40 +37,84 @@ struct Risen {
     at: Timestamp,
 }
 
-/// Takes them all; the answers, whether anything rose, are in their order.
+/// The marks of participants, as they are after everything that was raised.
+pub(super) type MarksOf = HashMap<Key, Marks>;
+
+/// What came of receipts that are not stored yet.
+pub(super) struct Raised {
+    /// Whether anything rose, in the order of the receipts.
+    pub(super) rose: Vec<bool>,
+    /// One for each run that rose.
+    pub(super) events: Vec<Arc<Event>>,
+    changed: BTreeSet<Key>,
+    risen: Vec<Risen>,
+}
+
+/// Takes them all, and stores them; the answers, whether anything rose, are in their order.
 pub(super) async fn receive_all(tx: &mut Tx<'_>, receives: &[Receive]) -> Stored<Vec<bool>> {
-    if receives.is_empty() {
-        return Ok(Vec::new());
-    }
-    let keys: BTreeSet<Key> = receives.iter().map(|receive| (receive.receipt.chat_id, receive.receipt.user_id)).collect();
-    let mut marks = load_marks(tx, &keys.iter().copied().collect::<Vec<_>>()).await?;
-    let reads = load_read(tx, receives, &marks).await?;
-    let mut changed = BTreeSet::new();
-    let mut risen = Vec::new();
-    let mut rose = vec![false; receives.len()];
+    let mut marks = MarksOf::new();
+    let Raised { rose, events, changed, risen } = raise(tx, &mut marks, receives).await?;
+    events.into_iter().for_each(|event| tx.announce(event));
+    save(tx, &changed.into_iter().collect::<Vec<_>>(), &mut marks, &risen).await?;
+    Ok(rose)
+}
+
+/// Whether this needs nothing but marks to be taken.
+pub(super) const fn is_delivery(receive: &Receive) -> bool {
+    matches!(receive.receipt.what, Receipted::Delivered(_))
+}
+
+/// Raises the marks, without storing them. Of somebody who never was a participant nothing rises. What is read must be
+/// in its table; what is delivered need not be.
+pub(super) async fn raise(tx: &mut Tx<'_>, marks: &mut MarksOf, receives: &[Receive]) -> Stored<Raised> {
+    let mut raised = Raised { rose: vec![false; receives.len()], events: Vec::new(), changed: BTreeSet::new(), risen: Vec::new() };
+    let keys = receives.iter().map(|receive| (receive.receipt.chat_id, receive.receipt.user_id)).filter(|key| !marks.contains_key(key));
+    let missing: BTreeSet<Key> = keys.collect();
+    load_marks(tx, &missing.into_iter().collect::<Vec<_>>(), marks).await?;
+    let reads = load_read(tx, receives, marks).await?;
     for index in order(receives) {
         let receive = &receives[index];
         let key = (receive.receipt.chat_id, receive.receipt.user_id);
-        let marks = marks.entry(key).or_default();
+        let Some(marks) = marks.get_mut(&key) else { continue };
         let mut announced = 0;
         let runs = match &receive.receipt.what {
             Receipted::Delivered(located) => deliver(marks, &receive.receipt, located),
             Receipted::ReadUpTo(up_to) => read(marks, &receive.receipt, up_to, reads.get(&key).map_or(&[], Vec::as_slice)),
         };
         for run in runs {
-            changed.insert(key);
-            rose[index] = true;
-            risen.push(Risen { key, status: run.status, run: SeqRange { from: run.from, to: run.to }, at: receive.receipt.at });
+            raised.changed.insert(key);
+            raised.rose[index] = true;
+            raised.risen.push(Risen { key, status: run.status, run: SeqRange { from: run.from, to: run.to }, at: receive.receipt.at });
             for event in run.events {
-                tx.announce(Event { id: following(receive.event_id, announced), at: receive.receipt.at, fact: Fact::MessageStatus(event) });
+                let id = following(receive.event_id, announced);
+                raised.events.push(Arc::new(Event { id, at: receive.receipt.at, fact: Fact::MessageStatus(event) }));
                 announced += 1;
             }
         }
     }
-    let changed: Vec<Key> = changed.into_iter().collect();
-    close_gaps(tx, &changed, &mut marks).await?;
-    save(tx, &changed, &marks, &risen).await?;
-    Ok(rose)
+    Ok(raised)
+}
+
+/// Stores deliveries as their events tell them: one for each run.
+pub(super) async fn store(tx: &mut Tx<'_>, delivered: impl Iterator<Item = &Arc<Event>>) -> Stored<()> {
+    let runs = delivered.filter_map(|event| match &event.fact {
+        Fact::MessageStatus(change) => {
+            let run = SeqRange { from: change.from_seq.unwrap_or(change.seq), to: change.seq };
+            Some(Risen { key: (change.chat_id, change.user_id), status: Status::Delivered, run, at: event.at })
+        }
+        _ => None,
+    });
+    let risen: Vec<Risen> = runs.collect();
+    let keys: BTreeSet<Key> = risen.iter().map(|risen| risen.key).collect();
+    let keys: Vec<Key> = keys.into_iter().collect();
+    let mut marks = MarksOf::with_capacity(keys.len());
+    load_marks(tx, &keys, &mut marks).await?;
+    for risen in &risen {
+        if let Some(marks) = marks.get_mut(&risen.key) {
+            marks.deliver(risen.run);
+        }
+    }
+    save(tx, &keys, &mut marks, &risen).await
 }
 
 /// Deliveries first, then the furthest reads: of concurrent receipts any order is as good, and in this one a read of
@@ -163,15 +208,14 @@ fn announce(receipt: &NewReceipt, status: Status, run: &[Other], to_senders: boo
 }
 
 /// The marks of these, as far as they are or were participants.
-async fn load_marks(tx: &mut Tx<'_>, keys: &[Key]) -> Stored<HashMap<Key, Marks>> {
-    let mut marks = HashMap::with_capacity(keys.len());
-    for piece in pieces(keys) {
+async fn load_marks(tx: &mut Tx<'_>, keys: &[Key], marks: &mut MarksOf) -> Stored<()> {
+    for piece in padded(keys) {
         let query = tx
             .build(
                 "SELECT string_agg(v.column1 || ':' || COALESCE(r.delivered_up_to, 0) || ':' || COALESCE(r.delivered_beyond, '') || ':'
                      || COALESCE(r.read_up_to, 0) || ':' || p.joined_seq, '|') FROM (VALUES ",
             )
-            .rows((0_i64..).zip(piece).map(|(index, &(chat, user))| [index.into(), chat.into(), user.into()]))
+            .rows((0_i64..).zip(&piece).map(|(index, &&(chat, user))| [index.into(), chat.into(), user.into()]))
             .text(
                 ") AS v JOIN chat_participants p ON p.chat_id = v.column2 AND p.user_id = v.column3
                  LEFT JOIN receipt_marks r ON r.chat_id = p.chat_id AND r.user_id = p.user_id",
@@ -185,10 +229,10 @@ async fn load_marks(tx: &mut Tx<'_>, keys: &[Key]) -> Stored<HashMap<Key, Marks>
             if found.delivered_up_to < joined {
                 found.deliver(SeqRange { from: Seq::ZERO.next(), to: joined });
             }
-            marks.insert(*key, found);
+            marks.insert(**key, found);
         }
     }
-    Ok(marks)
+    Ok(())
 }
 
 /// Reads marks whose three columns start at this one.
@@ -203,7 +247,7 @@ pub(super) fn read_marks(row: &Row, at: usize) -> Stored<Marks> {
 /// For every participant who reads: of the messages of others above their mark, up to the furthest they read, those that
 /// tell of all: both ends of every run that is withheld or not, and each sender's first, also past the delivered mark.
 /// However much is read at once, these are few.
-async fn load_read(tx: &mut Tx<'_>, receives: &[Receive], marks: &HashMap<Key, Marks>) -> Stored<HashMap<Key, Vec<Other>>> {
+async fn load_read(tx: &mut Tx<'_>, receives: &[Receive], marks: &MarksOf) -> Stored<HashMap<Key, Vec<Other>>> {
     let mut furthest: BTreeMap<Key, Seq> = BTreeMap::new();
     for Receive { receipt, .. } in receives {
         if let Receipted::ReadUpTo(up_to) = &receipt.what {
@@ -254,7 +298,7 @@ async fn load_read(tx: &mut Tx<'_>, receives: &[Receive], marks: &HashMap<Key, M
 
 /// Lets `delivered_up_to` pass over places that hold nobody else's message: own and withheld ones leave no gap. Every
 /// such place is looked at once, as the mark does not come back to it.
-async fn close_gaps(tx: &mut Tx<'_>, keys: &[Key], marks: &mut HashMap<Key, Marks>) -> Stored<()> {
+async fn close_gaps(tx: &mut Tx<'_>, keys: &[Key], marks: &mut MarksOf) -> Stored<()> {
     let mut open: Vec<Key> = keys.to_vec();
     loop {
         let gaps: Vec<_> = open
@@ -298,7 +342,8 @@ async fn close_gaps(tx: &mut Tx<'_>, keys: &[Key], marks: &mut HashMap<Key, Mark
     }
 }
 
-async fn save(tx: &mut Tx<'_>, changed: &[Key], marks: &HashMap<Key, Marks>, risen: &[Risen]) -> Stored<()> {
+async fn save(tx: &mut Tx<'_>, changed: &[Key], marks: &mut MarksOf, risen: &[Risen]) -> Stored<()> {
+    close_gaps(tx, changed, marks).await?;
     for piece in pieces(changed) {
         let rows = piece.iter().filter_map(|key| {
             let marks = marks.get(key)?;

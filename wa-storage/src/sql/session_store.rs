@@ -119,7 +119,7 @@ impl SessionStore for SqlSessionStore {
         let token_id = self.env.new_id();
         let (sessions, device) = (Arc::clone(&self.sessions), new.session.device_id);
         self.writer
-            .run(move |tx| {
+            .run_apart(move |tx| {
                 tx.when_settled(move || sessions.forget(device));
                 Box::pin(async move {
                     let session = &new.session;
@@ -140,7 +140,7 @@ impl SessionStore for SqlSessionStore {
                 "SELECT s.device_id, s.user_id, u.phone, s.name, s.platform, s.created_at, s.last_active_at, s.revoked_at
                  FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.device_id = $1",
             );
-            Ok(first(&self.db.read(query.bind(device)).await?, session)?.map(Arc::new))
+            Ok(first(&self.db.read_apart(query.bind(device)).await?, session)?.map(Arc::new))
         };
         self.sessions.get_or_load(device, load).await
     }
@@ -150,14 +150,14 @@ impl SessionStore for SqlSessionStore {
             "SELECT s.device_id, s.user_id, u.phone, s.name, s.platform, s.created_at, s.last_active_at, s.revoked_at
              FROM refresh_tokens t JOIN sessions s ON s.device_id = t.session_id JOIN users u ON u.id = s.user_id WHERE t.token_hash = $1",
         );
-        first(&self.db.read(query.bind(token.as_str())).await?, session)
+        first(&self.db.read_apart(query.bind(token.as_str())).await?, session)
     }
 
     async fn rotate(&self, rotation: NewRotation) -> Stored<Rotation> {
         let token_id = self.env.new_id();
         let sessions = Arc::clone(&self.sessions);
         self.writer
-            .run(move |tx| {
+            .run_apart(move |tx| {
                 Box::pin(async move {
                     let outcome = rotate(tx, &rotation, token_id).await?;
                     if let Rotation::Rotated(session) | Rotation::Reused(session) = &outcome {
@@ -186,13 +186,13 @@ impl SessionStore for SqlSessionStore {
             "SELECT s.device_id, s.user_id, u.phone, s.name, s.platform, s.created_at, s.last_active_at, s.revoked_at
              FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.user_id = $1 AND s.revoked_at IS NULL ORDER BY s.created_at DESC, s.device_id DESC",
         );
-        self.db.read(query.bind(user)).await?.iter().map(session).collect()
+        self.db.read_apart(query.bind(user)).await?.iter().map(session).collect()
     }
 
     async fn touch(&self, device: DeviceId, at: Timestamp) -> Stored<()> {
         let sessions = Arc::clone(&self.sessions);
         self.writer
-            .run(move |tx| {
+            .run_apart(move |tx| {
                 tx.when_settled(move || sessions.forget(device));
                 Box::pin(touch(tx, device, at))
             })

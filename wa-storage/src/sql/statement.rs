@@ -220,6 +220,15 @@ pub(crate) fn pieces<T>(mut items: &[T]) -> impl Iterator<Item = &[T]> {
     })
 }
 
+/// Cuts into pieces of at most 256, each filled up to a power of two by repeating its last item, so that few texts are
+/// prepared and most take one way to the database: for lookups, to which a repeat does nothing.
+pub(crate) fn padded<T>(items: &[T]) -> impl Iterator<Item = Vec<&T>> {
+    items.chunks(256).map(|chunk| {
+        let fill = chunk.len().next_power_of_two() - chunk.len();
+        chunk.iter().chain(chunk.last().into_iter().cycle().take(fill)).collect()
+    })
+}
+
 /// Reads an answer of one row and one column, made by `string_agg(a || ':' || b, '|')`: many short rows as one. Every row
 /// that comes out of a database wakes whoever waits for it, which costs more than the row itself.
 pub(crate) fn joined_rows<const N: usize>(rows: &[Row]) -> Stored<Vec<[String; N]>> {
@@ -268,6 +277,18 @@ mod tests {
             let cut: Vec<_> = pieces(&items).collect();
             assert!(cut.iter().all(|piece| piece.len().is_power_of_two() && piece.len() <= 64), "{count}");
             assert_eq!(cut.concat(), items);
+        }
+    }
+
+    #[test]
+    fn padded_pieces_are_powers_of_two_and_hold_everything() {
+        for count in 0..600_usize {
+            let items: Vec<_> = (0..count).collect();
+            let cut: Vec<_> = padded(&items).collect();
+            assert!(cut.iter().all(|piece| piece.len().is_power_of_two() && piece.len() <= 256), "{count}");
+            let mut all: Vec<usize> = cut.into_iter().flatten().copied().collect();
+            all.dedup();
+            assert_eq!(all, items);
         }
     }
 

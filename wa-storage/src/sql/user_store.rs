@@ -107,14 +107,14 @@ async fn erase(tx: &mut Tx<'_>, id: UserId, event_id: EventId, at: Timestamp) ->
 #[async_trait]
 impl UserStore for SqlUserStore {
     async fn register(&self, new: NewUser) -> Stored<(User, bool)> {
-        self.writer.run(move |tx| Box::pin(insert(tx, new))).await
+        self.writer.run_apart(move |tx| Box::pin(insert(tx, new))).await
     }
 
     async fn get(&self, ids: &[UserId]) -> Stored<Vec<User>> {
         let mut found = Vec::with_capacity(ids.len());
         for piece in ids.chunks(256) {
             let query = self.db.build("SELECT ").text(COLUMNS).text(" FROM users WHERE id IN (").list(piece.iter().copied()).text(")");
-            for row in self.db.read(query).await? {
+            for row in self.db.read_apart(query).await? {
                 found.push(user(&row)?);
             }
         }
@@ -125,7 +125,7 @@ impl UserStore for SqlUserStore {
         let mut found = Vec::new();
         for piece in phones.chunks(512) {
             let query = self.db.build("SELECT ").text(COLUMNS).text(" FROM users WHERE phone IN (").list(piece.iter().map(Phone::as_str)).text(")");
-            for row in self.db.read(query).await? {
+            for row in self.db.read_apart(query).await? {
                 found.push(user(&row)?);
             }
         }
@@ -134,7 +134,7 @@ impl UserStore for SqlUserStore {
 
     async fn update(&self, id: UserId, update: ProfileUpdate, at: Timestamp) -> Stored<Option<User>> {
         self.writer
-            .run(move |tx| {
+            .run_apart(move |tx| {
                 Box::pin(async move {
                     let set = Statement::fixed(
                         "UPDATE users SET display_name = COALESCE($2, display_name), status_text = COALESCE($3, status_text),
@@ -158,7 +158,7 @@ impl UserStore for SqlUserStore {
         let latest: Vec<_> = latest.into_iter().collect();
         for some in latest.chunks(4096).map(<[_]>::to_vec) {
             self.writer
-                .run(move |tx| {
+                .run_apart(move |tx| {
                     Box::pin(async move {
                         for piece in pieces(&some) {
                             let set = tx
@@ -198,7 +198,7 @@ impl UserStore for SqlUserStore {
         let mut settings: BTreeMap<UserId, PrivacySettings> = ids.iter().map(|&id| (id, PrivacySettings::default())).collect();
         for piece in ids.chunks(256) {
             let query = self.db.build("SELECT user_id, last_seen, profile_photo, about, read_receipts FROM privacy_settings WHERE user_id IN (");
-            for row in self.db.read(query.list(piece.iter().copied()).text(")")).await? {
+            for row in self.db.read_apart(query.list(piece.iter().copied()).text(")")).await? {
                 let stored = PrivacySettings {
                     last_seen: shown_to(&row, 1)?,
                     profile_photo: shown_to(&row, 2)?,
@@ -213,7 +213,7 @@ impl UserStore for SqlUserStore {
 
     async fn set_privacy(&self, id: UserId, settings: PrivacySettings, at: Timestamp) -> Stored<()> {
         self.writer
-            .run(move |tx| {
+            .run_apart(move |tx| {
                 Box::pin(async move {
                     let upsert = Statement::fixed(
                         "INSERT INTO privacy_settings (user_id, last_seen, profile_photo, about, read_receipts, updated_at) VALUES ($1, $2, $3, $4, $5, $6)

@@ -1,5 +1,6 @@
 //! The one writer with group commit: whatever waits is taken together and committed as one transaction, then everybody
 //! is answered. A failing piece of work fails alone; a failing commit fails the whole group and costs the connection.
+//! Messages and deliveries of a group that holds nothing else are only written to the outbox; see `deferred.rs`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,14 +13,15 @@ use wa_core::error::{StoreError, StoreErrorKind};
 use wa_core::event::Event;
 use wa_core::ports::{Env, Stored};
 
-use super::append::{self, Append, Placed};
+use super::append::{self, Append, Heads, Placed};
 use super::db::{Connection, Db, Dialect, Row};
-use super::receive::{self, Receive};
+use super::deferred::Deferred;
+use super::receive::{self, MarksOf, Receive};
 use super::relay::{Handoff, Position};
-use super::statement::Statement;
+use super::statement::{Statement, Value};
 
 /// Jobs that may wait for the writer.
-const QUEUE: usize = 4096;
+pub(super) const QUEUE: usize = 4096;
 
 /// Jobs committed as one transaction, at the most.
 const GROUP: usize = 256;
@@ -27,10 +29,11 @@ const GROUP: usize = 256;
 /// Groups after which the length of the log is looked at.
 const LOOK_AT_LOG: u32 = 8;
 
-/// How long a job may wait for a place in the queue, and then for its answer. Together they stay below the 5 s within
-/// which everything is answered.
+/// How long a job may wait for a place in the queue.
 const PLACE_WITHIN: Duration = Duration::from_secs(1);
-const ANSWER_WITHIN: Duration = Duration::from_millis(3500);
+
+/// Counters and marks kept at hand between groups, of chats and of their participants.
+const AT_HAND: usize = 100_000;
 
 /// A future that borrows the transaction it works in.
 pub(crate) type InTx<'t, T> = Pin<Box<dyn Future<Output = Stored<T>> + Send + 't>>;
@@ -45,10 +48,14 @@ pub(crate) struct Writer {
     backend: &'static str,
 }
 
-enum Job {
+pub(super) enum Job {
     Append(Box<Append>, oneshot::Sender<Stored<Placed>>),
     Receive(Receive, oneshot::Sender<Stored<bool>>),
     Work(Box<dyn Work>),
+    /// Bring everything committed to its tables.
+    Settle(oneshot::Sender<Stored<()>>),
+    /// Read what is committed, also where it cannot be brought to its tables.
+    Read(Statement, oneshot::Sender<Stored<Vec<Row>>>),
     Close(oneshot::Sender<Stored<()>>),
 }
 
@@ -57,7 +64,22 @@ impl Writer {
     pub(crate) fn start(db: Arc<Db>, env: Arc<dyn Env>, handoff: Handoff) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let backend = db.dialect().name();
-        tokio::spawn(Task { db, env, handoff, jobs, connection: None, unsettled: false, groups: 0, last_outbox_id: 0, swept: 0 }.run());
+        db.deferral().of(queue.downgrade());
+        let task = Task {
+            db,
+            env,
+            handoff,
+            jobs,
+            connection: None,
+            unsettled: false,
+            groups: 0,
+            last_outbox_id: 0,
+            swept: 0,
+            heads: Heads::new(),
+            marks: MarksOf::new(),
+            deferred: Deferred::default(),
+        };
+        tokio::spawn(task.run());
         Self { queue, backend }
     }
 
@@ -80,8 +102,26 @@ impl Writer {
         T: Send + 'static,
         F: for<'t> FnOnce(&'t mut Tx<'_>) -> InTx<'t, T> + Send + 'static,
     {
+        self.work(work, true).await
+    }
+
+    /// The same for work that neither reads nor changes chats, messages, receipts, or who is in a chat. It does not wait
+    /// for those.
+    pub(crate) async fn run_apart<T, F>(&self, work: F) -> Stored<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx<'_>) -> InTx<'t, T> + Send + 'static,
+    {
+        self.work(work, false).await
+    }
+
+    async fn work<T, F>(&self, work: F, touches_chats: bool) -> Stored<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx<'_>) -> InTx<'t, T> + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
-        self.submit(Job::Work(Box::new(OneWork { work: Some(work), result: None, reply })), answer).await
+        self.submit(Job::Work(Box::new(OneWork { work: Some(work), result: None, touches_chats, reply })), answer).await
     }
 
     /// Commits what waits, refuses what comes later, and closes the connection.
@@ -105,11 +145,8 @@ impl Writer {
                 Err(_) => return Err(unavailable("the queue of the writer is full")),
             }
         }
-        match timeout(ANSWER_WITHIN, answer).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(unavailable("the store was closed before it answered")),
-            Err(_) => Err(unavailable("the writer did not answer in time")),
-        }
+        // No timer for each: whoever asks bounds how long a request takes, with all its parts.
+        answer.await.unwrap_or_else(|_| Err(unavailable("the store was closed before it answered")))
     }
 }
 
@@ -159,8 +196,8 @@ impl Tx<'_> {
     }
 
     /// Leaves an event in the outbox of the transaction.
-    pub(crate) fn announce(&mut self, event: Event) {
-        self.events.push(Arc::new(event));
+    pub(crate) fn announce(&mut self, event: impl Into<Arc<Event>>) {
+        self.events.push(event.into());
     }
 
     /// Runs this when the transaction was committed, or when nobody knows whether it was; in any case before anybody
@@ -171,7 +208,9 @@ impl Tx<'_> {
 }
 
 /// A piece of work of any type.
-trait Work: Send {
+pub(super) trait Work: Send {
+    /// Whether it may read or change what messages and receipts change.
+    fn touches_chats(&self) -> bool;
     fn run<'t>(&'t mut self, tx: &'t mut Tx<'_>) -> Pin<Box<dyn Future<Output = bool> + Send + 't>>;
     fn answer(self: Box<Self>, failure: Option<&Failure>);
 }
@@ -179,6 +218,7 @@ trait Work: Send {
 struct OneWork<T, F> {
     work: Option<F>,
     result: Option<Stored<T>>,
+    touches_chats: bool,
     reply: oneshot::Sender<Stored<T>>,
 }
 
@@ -187,6 +227,10 @@ where
     T: Send + 'static,
     F: for<'t> FnOnce(&'t mut Tx<'_>) -> InTx<'t, T> + Send + 'static,
 {
+    fn touches_chats(&self) -> bool {
+        self.touches_chats
+    }
+
     /// Returns whether it went well.
     fn run<'t>(&'t mut self, tx: &'t mut Tx<'_>) -> Pin<Box<dyn Future<Output = bool> + Send + 't>> {
         Box::pin(async move {
@@ -211,7 +255,7 @@ where
 /// Why a whole group failed; every job of it gets its own copy.
 #[derive(Debug, thiserror::Error, Clone)]
 #[error("the group commit failed: {reason}")]
-struct Failure {
+pub(super) struct Failure {
     kind: StoreErrorKind,
     backend: &'static str,
     reason: Arc<str>,
@@ -243,6 +287,10 @@ struct Task {
     groups: u32,
     last_outbox_id: i64,
     swept: i64,
+    /// How far chats are counted, and participants' marks, with everything deferred. What is not here is as the tables say.
+    heads: Heads,
+    marks: MarksOf,
+    deferred: Deferred,
 }
 
 /// The jobs of one transaction, by kind.
@@ -253,12 +301,24 @@ struct Group {
     receives: Vec<Receive>,
     receive_replies: Vec<oneshot::Sender<Stored<bool>>>,
     works: Vec<Box<dyn Work>>,
+    settles: Vec<oneshot::Sender<Stored<()>>>,
+}
+
+impl Group {
+    fn is_empty(&self) -> bool {
+        self.appends.is_empty() && self.receives.is_empty() && self.works.is_empty()
+    }
+
+    /// Whether everything in it that changes chats can stay in the outbox for now.
+    fn can_be_deferred(&self) -> bool {
+        !self.works.iter().any(|work| work.touches_chats()) && self.receives.iter().all(receive::is_delivery) && !append::has_repeats(&self.appends)
+    }
 }
 
 /// What a committed transaction gave.
 struct Committed {
     placed: Vec<Stored<Placed>>,
-    rose: Vec<Stored<bool>>,
+    rose: Vec<bool>,
     position: Option<Position>,
     events: Vec<Arc<Event>>,
 }
@@ -267,6 +327,7 @@ impl Task {
     async fn run(mut self) {
         let mut jobs = Vec::with_capacity(GROUP);
         let mut closing = None;
+        let mut reads = Vec::new();
         while self.jobs.recv_many(&mut jobs, GROUP).await > 0 {
             let mut group = Group::default();
             for job in jobs.drain(..) {
@@ -280,6 +341,8 @@ impl Task {
                         group.receive_replies.push(reply);
                     }
                     Job::Work(work) => group.works.push(work),
+                    Job::Settle(reply) => group.settles.push(reply),
+                    Job::Read(statement, reply) => reads.push((statement, reply)),
                     // What was queued before is still served; the channel then ends the loop.
                     Job::Close(reply) => {
                         self.jobs.close();
@@ -288,8 +351,12 @@ impl Task {
                 }
             }
             self.settle(group).await;
+            for (statement, reply) in reads.drain(..) {
+                let _ = reply.send(self.read_through(statement).await);
+            }
             self.shorten_log().await;
         }
+        self.settle_deferred().await;
         let closed = match self.connection.take() {
             Some(connection) => connection.close().await,
             None => Ok(()),
@@ -307,6 +374,7 @@ impl Task {
     /// Commits a group and answers everybody in it.
     async fn settle(&mut self, mut group: Group) {
         let mut hooks = Vec::new();
+        let jobs = group.appends.len() + group.receives.len() + group.works.len();
         let outcome = self.commit(&mut group, &mut hooks).await;
         for hook in hooks {
             hook();
@@ -324,14 +392,17 @@ impl Task {
                     let _ = reply.send(placed);
                 }
                 for (reply, rose) in group.receive_replies.into_iter().zip(committed.rose) {
-                    let _ = reply.send(rose);
+                    let _ = reply.send(Ok(rose));
                 }
                 for work in group.works {
                     work.answer(None);
                 }
+                for reply in group.settles {
+                    let _ = reply.send(Ok(()));
+                }
             }
             Err(error) => {
-                tracing::error!(%error, jobs = group.appends.len() + group.receives.len() + group.works.len(), "a group of writes failed");
+                tracing::error!(%error, jobs, "a group of writes failed");
                 self.let_go().await;
                 let failure = Failure::from(error);
                 for reply in group.append_replies {
@@ -342,6 +413,9 @@ impl Task {
                 }
                 for work in group.works {
                     work.answer(Some(&failure));
+                }
+                for reply in group.settles {
+                    let _ = reply.send(Err(failure.error()));
                 }
             }
         }
@@ -361,19 +435,69 @@ impl Task {
         }
     }
 
-    /// Gives the connection up. The next group gets a new one.
+    /// Before the end; what cannot be brought to its tables now is at the next start.
+    async fn settle_deferred(&mut self) {
+        if self.deferred.is_empty() {
+            return;
+        }
+        let (reply, _) = oneshot::channel();
+        self.settle(Group { settles: vec![reply], ..Group::default() }).await;
+    }
+
+    /// Reads as if everything deferred were in its tables, and leaves it where it is.
+    async fn read_through(&mut self, statement: Statement) -> Stored<Vec<Row>> {
+        let rows = self.try_to_read(statement).await;
+        if rows.is_err() {
+            self.let_go().await;
+        }
+        rows
+    }
+
+    async fn try_to_read(&mut self, statement: Statement) -> Stored<Vec<Row>> {
+        self.connect().await?;
+        let Some(connection) = &mut self.connection else {
+            return Err(StoreError::unavailable(self.db.dialect().name(), "no connection"));
+        };
+        connection.execute(Statement::fixed(connection.dialect().begin())).await?;
+        let (mut events, mut hooks) = (Vec::new(), Vec::new());
+        let mut tx = Tx { connection, events: &mut events, hooks: &mut hooks };
+        self.deferred.apply(&mut tx, self.deferred.all()).await?;
+        let rows = tx.fetch(statement).await?;
+        tx.execute(Statement::fixed("ROLLBACK")).await?;
+        Ok(rows)
+    }
+
+    /// Gives the connection up. The next group gets a new one, and looks anew for what is deferred.
     async fn let_go(&mut self) {
+        self.forget();
         if let Some(connection) = self.connection.take() {
             self.unsettled |= connection.has_failed_io();
             connection.abandon().await;
         }
     }
 
+    /// Forgets what is kept at hand: the tables say.
+    fn forget(&mut self) {
+        self.heads = Heads::new();
+        self.marks = MarksOf::new();
+    }
+
     async fn commit(&mut self, group: &mut Group, hooks: &mut Vec<Hook>) -> Stored<Committed> {
-        if group.appends.is_empty() && group.receives.is_empty() && group.works.is_empty() {
-            return Ok(Committed { placed: Vec::new(), rose: Vec::new(), position: None, events: Vec::new() });
+        let nothing = Committed { placed: Vec::new(), rose: Vec::new(), position: None, events: Vec::new() };
+        if group.is_empty() && group.settles.is_empty() {
+            return Ok(nothing);
         }
         self.connect().await?;
+        if group.is_empty() && self.deferred.is_empty() {
+            return Ok(nothing);
+        }
+        let defers = self.db.dialect().defers() && group.can_be_deferred();
+        let at_hand = self.heads.len() + self.marks.len();
+        let needs_all = !defers || !group.settles.is_empty() || at_hand > AT_HAND || self.deferred.may_hold(&group.appends);
+        let applied = if needs_all { self.deferred.all() } else { self.deferred.due(group.appends.len() + group.receives.len()) };
+        if at_hand > AT_HAND {
+            self.forget();
+        }
         let Some(connection) = &mut self.connection else {
             return Err(StoreError::unavailable(self.db.dialect().name(), "no connection"));
         };
@@ -381,32 +505,34 @@ impl Task {
         connection.execute(Statement::fixed(begin)).await?;
         let mut events = Vec::new();
         let mut tx = Tx { connection, events: &mut events, hooks };
-        // The batches come first and without a savepoint: should one be refused, the transaction holds nothing else yet.
-        let (placed, rose) = match batches(&mut tx, &group.appends, &group.receives).await {
-            Ok((placed, rose)) => (placed.into_iter().map(Ok).collect(), rose.into_iter().map(Ok).collect()),
-            Err(error) if tx.connection.is_broken() => return Err(error),
-            Err(error) => {
-                tracing::debug!(%error, "a batch was refused and is repeated one by one");
-                tx.events.clear();
-                tx.execute(Statement::fixed("ROLLBACK")).await?;
-                tx.execute(Statement::fixed(begin)).await?;
-                one_by_one(&mut tx, &group.appends, &group.receives).await?
-            }
+        self.deferred.apply(&mut tx, applied).await?;
+        let (mut new, mut delivered) = (Vec::new(), Vec::new());
+        let appends = std::mem::take(&mut group.appends);
+        let (placed, rose) = if defers {
+            let (placed, stored) = append::place(&mut tx, &mut self.heads, appends).await?;
+            let raised = receive::raise(&mut tx, &mut self.marks, &group.receives).await?;
+            (new, delivered) = (stored, raised.events);
+            tx.events.extend(new.iter().map(|new| &new.event).chain(&delivered).cloned());
+            (placed, raised.rose)
+        } else {
+            (append::append_all(&mut tx, appends).await?, receive::receive_all(&mut tx, &group.receives).await?)
         };
         for work in &mut group.works {
             let savepoint = tx.savepoint().await?;
             let went_well = work.run(&mut tx).await;
             tx.release(savepoint, went_well).await?;
         }
-        let published = self.handoff.published();
-        if published > self.swept {
-            tx.execute(Statement::fixed("DELETE FROM outbox WHERE id <= $1").bind(published)).await?;
+        let done = self.handoff.published().min(self.deferred.needed_from(applied).map_or(i64::MAX, |row| row - 1));
+        if done > self.swept {
+            tx.execute(Statement::fixed("DELETE FROM outbox WHERE id <= $1").bind(done)).await?;
         }
         let mut position = None;
         if !tx.events.is_empty() {
             let json = serde_json::to_string(&*tx.events).map_err(|error| StoreError::other(tx.dialect().name(), error))?;
-            let insert = Statement::fixed("INSERT INTO outbox (events, created_at) VALUES ($1, $2) RETURNING id");
-            let rows = tx.fetch(insert.bind(json).bind(self.env.now())).await?;
+            let fingerprints: Vec<u8> = new.iter().flat_map(|new| *new.fingerprint.as_bytes()).collect();
+            let insert = Statement::fixed("INSERT INTO outbox (events, deferred, fingerprints, created_at) VALUES ($1, $2, $3, $4) RETURNING id");
+            let insert = insert.bind(json).bind(i64::try_from(new.len() + delivered.len()).unwrap_or(i64::MAX)).bind(Value::Bytes(fingerprints));
+            let rows = tx.fetch(insert.bind(self.env.now())).await?;
             let id = rows.first().ok_or_else(|| StoreError::other(tx.dialect().name(), "the outbox gave no id"))?.int(0)?;
             position = Some(Position { previous: self.last_outbox_id, id });
         }
@@ -417,8 +543,18 @@ impl Task {
         connection.execute(Statement::fixed("COMMIT")).await?;
         #[cfg(feature = "failpoints")]
         wa_core::faults::pass("after_commit");
-        self.swept = self.swept.max(published);
+        self.swept = self.swept.max(done);
         self.handoff.swept(self.swept);
+        self.deferred.forget(applied);
+        if let Some(position) = position
+            && new.len() + delivered.len() > 0
+        {
+            self.deferred.push(position.id, new, delivered);
+        }
+        if !defers {
+            self.forget();
+        }
+        self.db.deferral().note(!self.deferred.is_empty());
         Ok(Committed { placed, rose, position, events })
     }
 
@@ -435,6 +571,8 @@ impl Task {
         let rows = connection.fetch(Statement::fixed("SELECT COALESCE(MAX(id), 0) FROM outbox")).await?;
         self.last_outbox_id = rows.first().map_or(Ok(0), |row| row.int(0))?;
         self.handoff.look_at_table(self.last_outbox_id);
+        self.deferred = Deferred::load(&mut connection).await?;
+        self.db.deferral().note(!self.deferred.is_empty());
         self.connection = Some(connection);
         Ok(())
     }
@@ -451,28 +589,4 @@ async fn answer_too_early(replies: &mut Vec<oneshot::Sender<Stored<Placed>>>, pl
     }
     tokio::time::sleep(Duration::from_millis(20)).await;
     Vec::new()
-}
-
-async fn batches(tx: &mut Tx<'_>, appends: &[Append], receives: &[Receive]) -> Stored<(Vec<Placed>, Vec<bool>)> {
-    Ok((append::append_all(tx, appends).await?, receive::receive_all(tx, receives).await?))
-}
-
-/// Each job in a savepoint of its own, so that the one that is refused is refused alone.
-async fn one_by_one(tx: &mut Tx<'_>, appends: &[Append], receives: &[Receive]) -> Stored<(Vec<Stored<Placed>>, Vec<Stored<bool>>)> {
-    let never = |tx: &Tx<'_>| StoreError::other(tx.dialect().name(), "a batch of one gave nothing");
-    let mut placed = Vec::with_capacity(appends.len());
-    for append in appends {
-        let savepoint = tx.savepoint().await?;
-        let result = append::append_all(tx, std::slice::from_ref(append)).await;
-        tx.release(savepoint, result.is_ok()).await?;
-        placed.push(result.and_then(|mut all| all.pop().ok_or_else(|| never(tx))));
-    }
-    let mut rose = Vec::with_capacity(receives.len());
-    for receive in receives {
-        let savepoint = tx.savepoint().await?;
-        let result = receive::receive_all(tx, std::slice::from_ref(receive)).await;
-        tx.release(savepoint, result.is_ok()).await?;
-        rose.push(result.and_then(|mut all| all.pop().ok_or_else(|| never(tx))));
-    }
-    Ok((placed, rose))
 }
