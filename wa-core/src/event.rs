@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::chat::ChatKind;
 use crate::id::{ChatId, ConnectionId, DeviceId, EventId, MessageId, UserId};
 use crate::message::{MessageView, Rev, Seq};
-use crate::receipt::Status;
+use crate::receipt::{Located, Status};
 use crate::time::Timestamp;
 
 /// An announced fact.
@@ -79,6 +79,15 @@ pub struct MessageNew {
     pub sender_name: String,
     /// The socket it came over, which is spared the event; `None` if it came another way.
     pub origin: Option<ConnectionId>,
+}
+
+impl MessageNew {
+    /// Where the message stands.
+    #[must_use]
+    pub fn located(&self) -> Located {
+        let message = &self.message;
+        Located { message_id: message.message_id, chat_id: message.chat_id, seq: message.seq, sender_id: message.sender_id, withheld_from: self.withheld_from }
+    }
 }
 
 /// A recipient received or read messages.

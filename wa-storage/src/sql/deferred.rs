@@ -112,12 +112,12 @@ impl Deferred {
         if group >= FEW {
             return 0;
         }
-        // A little more than came, so that they become fewer.
+        // A little more than came, so that they become fewer; but no row of a busy moment, which is long to wait for.
         let mut left = group * 2 + 2;
         let fits = |kept: &&Kept| {
-            let goes_on = left > 0;
+            let fits = kept.len() <= left;
             left = left.saturating_sub(kept.len());
-            goes_on
+            fits
         };
         self.rows.iter().take_while(fits).count()
     }

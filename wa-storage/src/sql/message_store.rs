@@ -1,7 +1,6 @@
 //! The log of every chat in SQL. Writing goes through `append.rs`; here are the ways to read it.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use wa_core::error::StoreError;
@@ -15,45 +14,17 @@ use wa_core::time::Timestamp;
 use super::append::{Append, Placed};
 use super::db::{Db, Row};
 use super::message_row::{self, COLUMNS_OF_M};
+use super::places::Places;
 use super::receive::read_marks;
 use super::statement::{Statement, pieces};
 use super::writer::Writer;
-
-/// Messages whose place is kept at hand, so that a receipt for a fresh message needs no lookup.
-const PLACES: usize = 100_000;
-
-/// The places of the messages that were stored or looked up last: two halves, of which the older is given up when the
-/// younger is full.
-#[derive(Debug, Default)]
-struct Places(Mutex<[HashMap<MessageId, Located>; 2]>);
-
-impl Places {
-    fn halves(&self) -> MutexGuard<'_, [HashMap<MessageId, Located>; 2]> {
-        // Nothing in here panics half-way.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn insert(&self, located: Located) {
-        let mut halves = self.halves();
-        if halves[0].len() >= PLACES / 2 {
-            halves.swap(0, 1);
-            halves[0].clear();
-        }
-        halves[0].insert(located.message_id, located);
-    }
-
-    fn of(&self, ids: &[MessageId]) -> HashMap<MessageId, Located> {
-        let halves = self.halves();
-        ids.iter().filter_map(|id| Some((*id, *halves.iter().find_map(|half| half.get(id))?))).collect()
-    }
-}
 
 /// Messages in SQL.
 #[derive(Debug)]
 pub(crate) struct SqlMessageStore {
     db: Arc<Db>,
     writer: Arc<Writer>,
-    places: Places,
+    places: Arc<Places>,
 }
 
 /// Whether anything of a list goes on past its limit, and what to keep of it.
@@ -84,8 +55,8 @@ fn visible(statement: Statement, viewer: &Viewer) -> Statement {
 }
 
 impl SqlMessageStore {
-    pub(crate) fn new(db: Arc<Db>, writer: Arc<Writer>) -> Self {
-        Self { db, writer, places: Places::default() }
+    pub(crate) fn new(db: Arc<Db>, writer: Arc<Writer>, places: Arc<Places>) -> Self {
+        Self { db, writer, places }
     }
 
     fn select_visible(&self, viewer: &Viewer) -> Statement {
@@ -153,7 +124,6 @@ impl MessageStore for SqlMessageStore {
         Ok(match self.writer.append(append).await? {
             Placed::At(seq, rev) => {
                 (stored.seq, stored.rev) = (seq, rev);
-                self.places.insert(stored.located());
                 Appended::Stored(stored)
             }
             Placed::Duplicate(message) => Appended::Duplicate(*message),
@@ -171,7 +141,7 @@ impl MessageStore for SqlMessageStore {
             for row in self.db.read(query.text(")")).await? {
                 let located =
                     Located { message_id: row.id(0)?, chat_id: row.id(1)?, seq: Seq::new(row.int(2)?), sender_id: row.id(3)?, withheld_from: row.maybe_id(4)? };
-                self.places.insert(located);
+                self.places.insert([located]);
                 found.insert(located.message_id, located);
             }
         }

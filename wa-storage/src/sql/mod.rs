@@ -8,6 +8,7 @@ mod db;
 mod deferred;
 mod message_row;
 mod message_store;
+mod places;
 mod receipt_store;
 mod receive;
 mod relay;
@@ -51,13 +52,14 @@ impl SqlStores {
     pub(crate) fn new(db: Db, env: Arc<dyn Env>) -> Self {
         let db = Arc::new(db);
         let (handoff, relay_end) = relay::channel();
-        let writer = Arc::new(Writer::start(Arc::clone(&db), Arc::clone(&env), handoff));
+        let places = Arc::default();
+        let writer = Arc::new(Writer::start(Arc::clone(&db), Arc::clone(&env), handoff, Arc::clone(&places)));
         let memberships = Arc::new(chat_store::memberships());
         let kept_sessions = Arc::new(session_store::sessions());
         let both = || (Arc::clone(&db), Arc::clone(&writer));
         let (messages, receipts, chats, users, contacts, sessions) = (both(), both(), both(), both(), both(), both());
         Self {
-            messages: Arc::new(message_store::SqlMessageStore::new(messages.0, messages.1)),
+            messages: Arc::new(message_store::SqlMessageStore::new(messages.0, messages.1, places)),
             receipts: Arc::new(receipt_store::SqlReceiptStore::new(receipts.0, receipts.1)),
             chats: Arc::new(chat_store::SqlChatStore::new(chats.0, chats.1, Arc::clone(&memberships), Arc::clone(&env))),
             users: Arc::new(user_store::SqlUserStore::new(users.0, users.1, Arc::clone(&kept_sessions), Arc::clone(&memberships))),

@@ -206,7 +206,8 @@ impl Relay {
     }
 
     async fn rows(&self) -> Stored<Vec<(i64, String)>> {
-        let rows = self.db.read_apart(Statement::fixed("SELECT id, events FROM outbox WHERE id > $1 ORDER BY id LIMIT $2").bind(self.published()).bind(ROWS)).await?;
+        let rows =
+            self.db.read_apart(Statement::fixed("SELECT id, events FROM outbox WHERE id > $1 ORDER BY id LIMIT $2").bind(self.published()).bind(ROWS)).await?;
         rows.iter().map(|row| Ok((row.int(0)?, row.text(1)?))).collect()
     }
 

@@ -243,25 +243,33 @@ async fn what_is_deferred_is_seen_at_once_and_survives_a_crash() {
     let b = chat_partner(&house, chat, a).await;
     let first = house.message(chat, a);
     let Ok(Appended::Stored(stored)) = house.stores.messages.append(first.clone()).await else { panic!("not stored") };
-    let in_table = || async { house.stores.database.db.read_apart(Statement::fixed("SELECT COUNT(*) FROM messages WHERE seq > 0 AND chat_id IN (SELECT id FROM chats WHERE id = messages.chat_id)")).await.expect("read")[0].int(0).expect("a count") };
+    let in_table = || async {
+        house
+            .stores
+            .database
+            .db
+            .read_apart(Statement::fixed("SELECT COUNT(*) FROM messages WHERE seq > 0 AND chat_id IN (SELECT id FROM chats WHERE id = messages.chat_id)"))
+            .await
+            .expect("read")[0]
+            .int(0)
+            .expect("a count")
+    };
     assert_eq!(in_table().await, 0, "the table has it later");
     assert_eq!(house.stored(chat, a).await, [1], "who reads it waits for that");
     assert_eq!(in_table().await, 1);
     for _ in 0..10 {
         house.stores.messages.append(house.message(chat, a)).await.expect("stored");
     }
-    let receipt = NewReceipt {
-        chat_id: chat,
-        user_id: b,
-        what: Receipted::Delivered(vec![stored.located()]),
-        announce: true,
-        origin: None,
-        at: house.env.now(),
-    };
+    let receipt =
+        NewReceipt { chat_id: chat, user_id: b, what: Receipted::Delivered(vec![stored.located()]), announce: true, origin: None, at: house.env.now() };
     assert!(house.stores.receipts.give(receipt.clone(), house.env.new_id()).await.expect("taken"));
     assert!(!house.stores.receipts.give(receipt, house.env.new_id()).await.expect("taken"), "a mark rises once");
     house.stores.messages.append(house.message(chat, a)).await.expect("stored");
-    let events = house.stores.database.db.read_apart(Statement::fixed("SELECT COALESCE(SUM(deferred), 0) FROM outbox WHERE id > (SELECT applied FROM outbox_position WHERE id = 1)"));
+    let events = house
+        .stores
+        .database
+        .db
+        .read_apart(Statement::fixed("SELECT COALESCE(SUM(deferred), 0) FROM outbox WHERE id > (SELECT applied FROM outbox_position WHERE id = 1)"));
     assert!(events.await.expect("read")[0].int(0).expect("a sum") > 0, "something is still deferred");
     // The process ends without saying so; what was acknowledged is only in the outbox.
     drop(house);

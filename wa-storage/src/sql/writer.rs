@@ -10,12 +10,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use wa_core::error::{StoreError, StoreErrorKind};
-use wa_core::event::Event;
+use wa_core::event::{Event, Fact};
 use wa_core::ports::{Env, Stored};
 
 use super::append::{self, Append, Heads, Placed};
 use super::db::{Connection, Db, Dialect, Row};
 use super::deferred::Deferred;
+use super::places::Places;
 use super::receive::{self, MarksOf, Receive};
 use super::relay::{Handoff, Position};
 use super::statement::{Statement, Value};
@@ -61,7 +62,7 @@ pub(super) enum Job {
 
 impl Writer {
     /// Starts the writer's task. It ends with [`Self::close`], or when the last handle is gone.
-    pub(crate) fn start(db: Arc<Db>, env: Arc<dyn Env>, handoff: Handoff) -> Self {
+    pub(super) fn start(db: Arc<Db>, env: Arc<dyn Env>, handoff: Handoff, places: Arc<Places>) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let backend = db.dialect().name();
         db.deferral().of(queue.downgrade());
@@ -69,6 +70,7 @@ impl Writer {
             db,
             env,
             handoff,
+            places,
             jobs,
             connection: None,
             unsettled: false,
@@ -279,6 +281,7 @@ struct Task {
     db: Arc<Db>,
     env: Arc<dyn Env>,
     handoff: Handoff,
+    places: Arc<Places>,
     jobs: mpsc::Receiver<Job>,
     connection: Option<Connection>,
     /// Whether the last connection was lost to a failed read, write or sync.
@@ -383,6 +386,11 @@ impl Task {
             Ok(committed) => {
                 if let Some(position) = committed.position {
                     self.last_outbox_id = position.id;
+                    // Before anybody is told of them, as they are confirmed at once.
+                    self.places.insert(committed.events.iter().filter_map(|event| match &event.fact {
+                        Fact::MessageNew(new) => Some(new.located()),
+                        _ => None,
+                    }));
                     self.handoff.hand_over(position, committed.events);
                 }
                 #[cfg(feature = "failpoints")]
