@@ -16,8 +16,7 @@ use std::sync::Arc;
 
 use wa_core::limits::Limits;
 use wa_core::ports::{
-    ChatStore, ContactStore, Env, MessageStore, OtpStore, PresenceStore, RateLimiter, ReceiptStore, SearchStore, SessionStore, Stored, TypingStore,
-    UserStore,
+    ChatStore, ContactStore, Env, MessageStore, OtpStore, PresenceStore, RateLimiter, ReceiptStore, SearchStore, SessionStore, Stored, TypingStore, UserStore,
 };
 
 pub use open::OpenError;

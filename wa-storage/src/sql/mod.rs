@@ -25,8 +25,8 @@ use std::sync::Arc;
 use wa_core::ports::{ChatStore, ContactStore, Env, MessageStore, ReceiptStore, SearchStore, SessionStore, Stored, UserStore};
 
 pub use db::PoolUse;
-pub use indexer::Indexer;
 pub(crate) use db::{Db, tear_down_file};
+pub use indexer::Indexer;
 pub use relay::Relay;
 use statement::Statement;
 use writer::Writer;
