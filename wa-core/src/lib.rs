@@ -17,6 +17,7 @@ pub mod phone;
 pub mod ports;
 pub mod privacy;
 pub mod receipt;
+pub mod search;
 pub mod service;
 pub mod session;
 #[cfg(any(test, feature = "testing"))]

@@ -180,6 +180,19 @@ pub struct Limits {
     pub history_page_default: usize,
     /// Entries of a list page when the request names no limit.
     pub list_page_default: usize,
+
+    /// Characters of a search query.
+    pub search_query_length: usize,
+    /// Words and phrases of a search query.
+    pub search_query_words: usize,
+    /// The newest matches that are ranked among each other. Older ones follow behind them.
+    pub search_window: usize,
+    /// Of a search through many chats, the newest matches of each that are ranked in any case.
+    pub search_window_per_chat: usize,
+    /// Chats one search goes through, the most recently active ones.
+    pub search_chats: usize,
+    /// Messages a search takes into the index, if it is behind, before it looks there.
+    pub search_catch_up: usize,
 }
 
 impl Default for Limits {
@@ -243,6 +256,12 @@ impl Default for Limits {
             page: 100,
             history_page_default: 50,
             list_page_default: 20,
+            search_query_length: 256,
+            search_query_words: 32,
+            search_window: 500,
+            search_window_per_chat: 20,
+            search_chats: 1000,
+            search_catch_up: 2000,
         }
     }
 }

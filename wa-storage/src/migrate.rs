@@ -41,6 +41,7 @@ const SQLITE: &[Embedded] = embedded! { "sqlite":
     15 "0015_health_probe",
     16 "0016_group_invites",
     17 "0017_ended_groups",
+    23 "0023_search",
 };
 
 /// Makes or completes every table of the database at this URL. Opening a store does the same.

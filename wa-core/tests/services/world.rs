@@ -140,6 +140,7 @@ impl World {
         let messages = MessageService::new(MessageDeps {
             messages: stores.messages.clone(),
             receipts: stores.receipts.clone(),
+            search: stores.search.clone(),
             chats: stores.chats.clone(),
             users: stores.users.clone(),
             contacts: stores.contacts.clone(),

@@ -14,6 +14,7 @@ pub mod otp_store;
 pub mod presence_store;
 pub mod rate_limiter;
 pub mod receipt_store;
+pub mod search_store;
 pub mod session_store;
 pub mod typing_store;
 pub mod user_store;
@@ -110,6 +111,21 @@ macro_rules! conformance_cases {
                 blocking_twice_is_blocking_once
                 relations_tell_both_directions_apart
                 a_relation_to_an_unknown_user_is_a_strangers
+            ]
+            search_store: [
+                a_stored_message_is_found_at_once
+                every_clause_must_be_met
+                a_phrase_is_found_in_its_order_only
+                an_open_word_finds_what_begins_with_it
+                scripts_without_spaces_are_found_within_a_run
+                captions_and_names_of_files_and_places_are_searched
+                system_messages_are_not_searched
+                terms_without_words_find_nothing
+                matches_come_newest_first_and_bounded
+                matches_are_bounded_per_chat_in_the_order_of_the_chats
+                only_the_named_chats_are_searched
+                what_the_viewer_cannot_see_is_not_found
+                a_bounded_catch_up_goes_on_with_the_next_search
             ]
             session_store: [
                 a_refresh_token_rotates_once

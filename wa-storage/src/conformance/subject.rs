@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use wa_core::event::{Event, Fact};
 use wa_core::ports::{
     ChatStore, ContactStore, Env as _, EnvExt as _, EventBus, EventHandler, GroupStore, MessageStore, OtpStore, PresenceStore, RateLimiter, ReceiptStore,
-    SessionStore, Stored, Subscription, TypingStore, UserStore,
+    SearchStore, SessionStore, Stored, Subscription, TypingStore, UserStore,
 };
 use wa_core::testing::SimEnv;
 use wa_core::time::Timestamp;
@@ -40,6 +40,8 @@ pub struct Subject {
     pub chats: Arc<dyn ChatStore>,
     /// Groups.
     pub groups: Arc<dyn GroupStore>,
+    /// Search.
+    pub search: Arc<dyn SearchStore>,
     /// Accounts.
     pub users: Arc<dyn UserStore>,
     /// Address books.
@@ -72,6 +74,7 @@ impl Subject {
             receipts: Arc::clone(&stores.receipts),
             chats: Arc::clone(&stores.chats),
             groups: Arc::clone(&stores.groups),
+            search: Arc::clone(&stores.search),
             users: Arc::clone(&stores.users),
             contacts: Arc::clone(&stores.contacts),
             sessions: Arc::clone(&stores.sessions),

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
-use wa_core::api::{ChatPage, HistoryQuery, LoggedIn, MessagePage, OtpRequested, PrivacyUpdate, SyncAnswer, SyncRequest};
+use wa_core::api::{ChatPage, HistoryQuery, LoggedIn, MessagePage, OtpRequested, PrivacyUpdate, SearchPage, SearchRequest, SyncAnswer, SyncRequest};
 use wa_core::chat::{AutoDeleteTimer, ChatView, Role};
 use wa_core::group::ProfileChange;
 use wa_core::id::{ChatId, DeviceId, MessageId, UserId};
@@ -400,6 +400,18 @@ impl Client {
     /// VALIDATION_ERROR, NOT_CHAT_MEMBER, USER_BLOCKED, NOT_FOUND family; CONFLICT if the key was used for another message.
     pub async fn send(&self, chat: ChatId, message: &Outgoing) -> Result<MessageView, ClientError> {
         self.call(Call::post(format!("/chats/{chat}/messages")).json(message)?).await
+    }
+
+    /// The messages that match, best first, of one chat or of all the caller's.
+    ///
+    /// # Errors
+    /// VALIDATION_ERROR for an empty or too long query, BAD_REQUEST for a cursor of another search, NOT_FOUND family.
+    pub async fn search(&self, request: &SearchRequest) -> Result<SearchPage, ClientError> {
+        let call = match request.chat {
+            Some(chat) => Call::get(format!("/chats/{chat}/messages/search")),
+            None => Call::get("/messages/search"),
+        };
+        self.call(call.query("q", Some(&request.query)).query("cursor", request.cursor.as_ref()).query("limit", request.limit)).await
     }
 
     /// Marks everything in a chat up to a message as read.

@@ -13,6 +13,7 @@ mod groups;
 mod messages;
 mod middleware;
 mod remote;
+mod search;
 mod sync;
 mod system;
 mod users;
@@ -176,6 +177,8 @@ fn api_routes(with_login: bool) -> OpenApiRouter<Shared> {
         .routes(routes!(chats::pin))
         .routes(routes!(messages::history, messages::send))
         .routes(routes!(messages::mark_read))
+        .routes(routes!(search::in_chat))
+        .routes(routes!(search::everywhere))
         .routes(routes!(messages::delete))
         .routes(routes!(messages::receipts))
         .routes(routes!(sync::sync))

@@ -158,6 +158,7 @@ mock! {
         async fn mark_read(&self, caller: &Caller, chat: Option<ChatId>, up_to: Option<MessageId>, origin: Option<ConnectionId>) -> Result<()>;
         async fn receipts(&self, caller: &Caller, message: MessageId) -> Result<Vec<ReceiptView>>;
         async fn delete_for_me(&self, caller: &Caller, message: MessageId, origin: Option<ConnectionId>) -> Result<Option<(ChatId, Hidden)>>;
+        async fn search(&self, caller: &Caller, request: SearchRequest) -> Result<SearchPage>;
         async fn sync(&self, caller: &Caller, request: SyncRequest) -> Result<SyncAnswer>;
         async fn pending(&self, caller: &Caller) -> Result<Pending>;
     }

@@ -170,6 +170,9 @@ impl MessageApi for Core {
     async fn delete_for_me(&self, _: &Caller, message: MessageId, _: Option<ConnectionId>) -> Result<Option<(ChatId, Hidden)>> {
         Ok((message != id(404)).then(|| (id(1), Hidden { seq: Seq::new(3), rev: Rev::new(4) })))
     }
+    async fn search(&self, _: &Caller, _: SearchRequest) -> Result<SearchPage> {
+        Err(Error::internal("not asked over sockets"))
+    }
     async fn sync(&self, _: &Caller, request: SyncRequest) -> Result<SyncAnswer> {
         self.note(Call::Sync { chats: request.chats.len(), limit: request.limit });
         Ok(SyncAnswer { chats: vec![], removed_chat_ids: vec![id(9)], complete: true })

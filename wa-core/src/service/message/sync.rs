@@ -59,7 +59,7 @@ impl MessageService {
     }
 
     /// These chats by their newest activity, so that what people look at first comes first.
-    async fn newest_first(&self, user: UserId, chats: impl Iterator<Item = ChatId>) -> Result<Vec<ChatId>> {
+    pub(super) async fn newest_first(&self, user: UserId, chats: impl Iterator<Item = ChatId>) -> Result<Vec<ChatId>> {
         let chats: Vec<ChatId> = chats.collect();
         let mut listed = Vec::with_capacity(chats.len());
         for some in chats.chunks(self.deps.limits.sync_chats.max(1)) {

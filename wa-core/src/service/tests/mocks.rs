@@ -16,6 +16,7 @@ use crate::phone::Phone;
 use crate::ports::*;
 use crate::privacy::{PrivacySettings, Relation};
 use crate::receipt::{Located, Marks, NewReceipt, ReceiptTimes};
+use crate::search::SearchTerms;
 use crate::session::{OtpAttempt, Rotation, Session, TokenHash};
 use crate::time::Timestamp;
 use crate::user::{Contact, ProfileUpdate, User};
@@ -123,6 +124,15 @@ mock! {
         async fn give(&self, receipt: NewReceipt, event_id: EventId) -> Stored<bool>;
         async fn marks(&self, chats: &[ChatId]) -> Stored<BTreeMap<ChatId, BTreeMap<UserId, Marks>>>;
         async fn times(&self, chat: ChatId, seq: Seq) -> Stored<Vec<ReceiptTimes>>;
+    }
+}
+
+mock! {
+    pub(super) SearchStore {}
+
+    #[async_trait]
+    impl SearchStore for SearchStore {
+        async fn matches(&self, terms: &SearchTerms, viewers: &[Viewer], bounds: SearchBounds) -> Stored<Vec<Message>>;
     }
 }
 
