@@ -80,6 +80,7 @@ impl Writer {
             heads: Heads::new(),
             marks: MarksOf::new(),
             deferred: Deferred::default(),
+            knows_deferred: false,
         };
         tokio::spawn(task.run());
         Self { queue, backend }
@@ -290,10 +291,12 @@ struct Task {
     groups: u32,
     last_outbox_id: i64,
     swept: i64,
-    /// How far chats are counted, and participants' marks, with everything deferred. What is not here is as the tables say.
+    /// How far chats are counted, and participants' marks, with everything deferred. What is not here is as the tables say;
+    /// so where this was forgotten or never known, everything deferred goes to the tables first.
     heads: Heads,
     marks: MarksOf,
     deferred: Deferred,
+    knows_deferred: bool,
 }
 
 /// The jobs of one transaction, by kind.
@@ -488,6 +491,7 @@ impl Task {
     fn forget(&mut self) {
         self.heads = Heads::new();
         self.marks = MarksOf::new();
+        self.knows_deferred = false;
     }
 
     async fn commit(&mut self, group: &mut Group, hooks: &mut Vec<Hook>) -> Stored<Committed> {
@@ -500,12 +504,11 @@ impl Task {
             return Ok(nothing);
         }
         let defers = self.db.dialect().defers() && group.can_be_deferred();
-        let at_hand = self.heads.len() + self.marks.len();
-        let needs_all = !defers || !group.settles.is_empty() || at_hand > AT_HAND || self.deferred.may_hold(&group.appends);
-        let applied = if needs_all { self.deferred.all() } else { self.deferred.due(group.appends.len() + group.receives.len()) };
-        if at_hand > AT_HAND {
+        if self.heads.len() + self.marks.len() > AT_HAND {
             self.forget();
         }
+        let needs_all = !defers || !group.settles.is_empty() || !self.knows_deferred || self.deferred.may_hold(&group.appends);
+        let applied = if needs_all { self.deferred.all() } else { self.deferred.due(group.appends.len() + group.receives.len()) };
         let Some(connection) = &mut self.connection else {
             return Err(StoreError::unavailable(self.db.dialect().name(), "no connection"));
         };
@@ -554,6 +557,7 @@ impl Task {
         self.swept = self.swept.max(done);
         self.handoff.swept(self.swept);
         self.deferred.forget(applied);
+        self.knows_deferred = true;
         if let Some(position) = position
             && new.len() + delivered.len() > 0
         {

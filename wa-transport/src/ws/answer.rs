@@ -93,14 +93,10 @@ pub(super) async fn admit(context: Arc<Context>, user: UserId, is_message: bool)
     }
 }
 
-/// Carries out a request and writes its answer. It ends within the request timeout.
+/// Carries out a request and writes its answer. Who runs it bounds how long it may take.
 pub(super) async fn answer(context: Arc<Context>, socket: Arc<Socket>, job: Job) -> Option<Bytes> {
     let Job { request, req_id } = job;
-    let patience = context.backend.limits.request_timeout;
-    let result = match tokio::time::timeout(patience, carry_out(&context, &socket, request, req_id.as_ref())).await {
-        Ok(result) => result,
-        Err(late) => Err(Error::unavailable(late)),
-    };
+    let result = carry_out(&context, &socket, request, req_id.as_ref()).await;
     result.unwrap_or_else(|error| context.failure(&socket, &error, req_id.as_ref()))
 }
 

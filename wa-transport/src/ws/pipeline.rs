@@ -6,9 +6,11 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, Stream};
+use tokio::time::Instant;
 
 use super::frame::ReqId;
 use super::request::Request;
@@ -30,12 +32,30 @@ impl Job {
 /// A job at work; it ends with the frame that answers it, if any.
 pub(super) type Work = Pin<Box<dyn Future<Output = Option<Bytes>> + Send>>;
 
-/// The requests of one socket that wait or are being answered. Who fills it bounds it.
+/// A job at work, since when, and how its answer is marked.
+struct Running {
+    work: Work,
+    since: Instant,
+    req_id: Option<ReqId>,
+}
+
+impl Future for Running {
+    type Output = Option<Bytes>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.work.as_mut().poll(cx)
+    }
+}
+
+/// The requests of one socket that wait or are being answered. Who fills it bounds it. One timer of the socket watches over
+/// all of them.
 #[derive(Default)]
 pub(super) struct Pipeline {
-    sends: FuturesUnordered<Work>,
-    other: Option<Work>,
+    sends: FuturesUnordered<Running>,
+    other: Option<Running>,
     waiting: VecDeque<Job>,
+    /// No job at work began before this.
+    began: Option<Instant>,
 }
 
 impl Pipeline {
@@ -58,20 +78,47 @@ impl Pipeline {
     }
 
     /// Sets a job to work: polls it for the first time, now. Returns its answer if that ended it.
-    pub(super) fn run(&mut self, is_send: bool, mut work: Work, cx: &mut Context<'_>) -> Option<Bytes> {
-        match work.as_mut().poll(cx) {
-            Poll::Ready(answer) => return answer,
-            Poll::Pending if is_send => self.sends.push(work),
-            Poll::Pending => self.other = Some(work),
+    pub(super) fn run(&mut self, is_send: bool, req_id: Option<ReqId>, mut work: Work, cx: &mut Context<'_>) -> Option<Bytes> {
+        if let Poll::Ready(answer) = work.as_mut().poll(cx) {
+            return answer;
+        }
+        let since = Instant::now();
+        self.began.get_or_insert(since);
+        let running = Running { work, since, req_id };
+        if is_send {
+            self.sends.push(running);
+        } else {
+            self.other = Some(running);
         }
         None
+    }
+
+    /// When to look for jobs that take longer than this; not too late, but maybe too early.
+    pub(super) fn look_at(&self, patience: Duration) -> Option<Instant> {
+        self.began.map(|began| began + patience)
+    }
+
+    /// Gives up the jobs that began at this time or before, and returns how their answers are marked.
+    pub(super) fn give_up(&mut self, by: Instant) -> Vec<Option<ReqId>> {
+        let running = std::mem::take(&mut self.sends).into_iter().map(|running| (running, true));
+        let running: Vec<_> = running.chain(self.other.take().map(|running| (running, false))).collect();
+        self.began = running.iter().map(|(running, _)| running.since).filter(|since| *since > by).min();
+        let mut given_up = Vec::new();
+        for (running, is_send) in running {
+            match (running.since <= by, is_send) {
+                (true, _) => given_up.push(running.req_id),
+                (false, true) => self.sends.push(running),
+                (false, false) => self.other = Some(running),
+            }
+        }
+        given_up
     }
 
     /// The answer of the next job that ends; the inner `None` is a job without an answer. Pending while nothing ends or
     /// nothing runs.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if let Some(work) = &mut self.other
-            && let Poll::Ready(answer) = work.as_mut().poll(cx)
+        if let Some(running) = &mut self.other
+            && let Poll::Ready(answer) = running.work.as_mut().poll(cx)
         {
             self.other = None;
             return Poll::Ready(answer);
@@ -117,7 +164,7 @@ mod tests {
             let (end, ended) = oneshot::channel();
             let answer = Bytes::from(name.clone());
             let work: Work = Box::pin(async move { ended.await.ok().map(|()| answer) });
-            assert!(pipeline.run(job.is_send(), work, &mut Context::from_waker(Waker::noop())).is_none());
+            assert!(pipeline.run(job.is_send(), None, work, &mut Context::from_waker(Waker::noop())).is_none());
             begun.push((name, end));
         }
         begun
@@ -148,6 +195,28 @@ mod tests {
         assert_eq!(pipeline.len(), 3);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn what_takes_too_long_is_given_up_and_the_rest_goes_on() {
+        let patience = Duration::from_secs(5);
+        let mut pipeline = Pipeline::default();
+        assert_eq!(pipeline.look_at(patience), None);
+        for job in [send("a"), other()] {
+            pipeline.push(job);
+        }
+        let early = begin_all(&mut pipeline);
+        let due = pipeline.look_at(patience).expect("something runs");
+        tokio::time::advance(Duration::from_secs(2)).await;
+        pipeline.push(send("b"));
+        let mut late = begin_all(&mut pipeline);
+        assert_eq!(pipeline.look_at(patience), Some(due), "the first one counts");
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert_eq!(pipeline.give_up(Instant::now() - patience).len(), early.len());
+        assert_eq!(pipeline.look_at(patience), Some(due + Duration::from_secs(2)));
+        late.remove(0).1.send(()).expect("it still runs");
+        assert_eq!(poll(&mut pipeline), Poll::Ready(Some(Bytes::from_static(b"b"))));
+        assert!(pipeline.is_empty());
+    }
+
     #[test]
     fn what_ends_at_once_takes_no_place() {
         let mut pipeline = Pipeline::default();
@@ -155,7 +224,7 @@ mod tests {
             pipeline.push(job);
         }
         while let Some(job) = pipeline.begin() {
-            let answer = pipeline.run(job.is_send(), Box::pin(async { Some(Bytes::new()) }), &mut Context::from_waker(Waker::noop()));
+            let answer = pipeline.run(job.is_send(), None, Box::pin(async { Some(Bytes::new()) }), &mut Context::from_waker(Waker::noop()));
             assert!(answer.is_some());
         }
         assert!(pipeline.is_empty());

@@ -279,7 +279,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         while let Some(job) = pipeline.begin() {
             progress = true;
             let answer = match self.subscribe(&job) {
-                Ok(()) => pipeline.run(job.is_send(), Box::pin(answer(self.context.clone(), self.socket.clone(), job)), cx),
+                Ok(()) => {
+                    let (is_send, req_id) = (job.is_send(), job.req_id.clone());
+                    pipeline.run(is_send, req_id, Box::pin(answer(self.context.clone(), self.socket.clone(), job)), cx)
+                }
                 Err(error) => self.context.failure(&self.socket, &error, job.req_id.as_ref()),
             };
             self.push_answer(answer);
@@ -496,6 +499,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 }
             };
             due = self.write_by.map_or(due, |(by, _)| due.min(by));
+            let patience = self.limits().request_timeout;
+            if let Some(look_at) = self.pipeline.as_ref().and_then(|pipeline| pipeline.look_at(patience)) {
+                if look_at <= now {
+                    self.give_up(now - patience);
+                    return Poll::Ready(None);
+                }
+                due = due.min(look_at);
+            }
             // The timer may ring too early, which costs little, but never too late; moving it costs each time.
             if due < self.timer.deadline() || self.timer.is_elapsed() {
                 self.timer.as_mut().reset(due);
@@ -503,6 +514,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             if self.timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
+        }
+    }
+
+    /// Answers the requests that began at this time or before, and are not done.
+    fn give_up(&mut self, by: Instant) {
+        let given_up = self.pipeline.as_mut().map(|pipeline| pipeline.give_up(by)).unwrap_or_default();
+        for req_id in given_up {
+            let error = Error::unavailable("a request took too long");
+            let answer = self.context.failure(&self.socket, &error, req_id.as_ref());
+            self.push_answer(answer);
+        }
+        if self.pipeline.as_ref().is_some_and(|pipeline| pipeline.is_empty()) {
+            self.pipeline = None;
         }
     }
 
