@@ -9,6 +9,7 @@ pub mod error;
 pub mod event;
 #[cfg(feature = "faults")]
 pub mod faults;
+pub mod group;
 pub mod id;
 pub mod limits;
 pub mod message;

@@ -87,6 +87,10 @@ pub struct Limits {
 
     /// Members of a group, the creator included.
     pub group_size: usize,
+    /// Characters of a group's name.
+    pub group_name_length: usize,
+    /// Characters of a group's description.
+    pub group_description_length: usize,
     /// Characters of a text message.
     pub text_length: usize,
     /// Characters of a caption.
@@ -152,7 +156,7 @@ pub struct Limits {
     pub names: usize,
     /// How long a name is taken for the present one; one changed by another node shows after this.
     pub names_fresh: Duration,
-    /// How often a send is decided anew because the membership changed under it.
+    /// How often a request is decided anew because what it was decided on changed under it.
     pub send_decisions: u32,
     /// How long a typing notice holds.
     pub typing_ttl: Duration,
@@ -207,6 +211,8 @@ impl Default for Limits {
             ws_messages: per(30, 10),
             ws_other: per(60, 10),
             group_size: 256,
+            group_name_length: 100,
+            group_description_length: 512,
             text_length: 4096,
             caption_length: 1024,
             client_msg_id_length: 128,

@@ -187,6 +187,8 @@ fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Opti
         users: Arc::new(UserService::new(UserDeps {
             users: Arc::clone(&stores.users),
             contacts: Arc::clone(&stores.contacts),
+            chats: Arc::clone(&stores.chats),
+            groups: Arc::clone(&stores.groups),
             names: Arc::clone(&names),
             fan_out: Arc::clone(hub) as _,
             env: Arc::clone(&env),
@@ -194,9 +196,11 @@ fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Opti
         })),
         chats: Arc::new(ChatService::new(ChatDeps {
             chats: Arc::clone(&stores.chats),
+            groups: Arc::clone(&stores.groups),
             messages: Arc::clone(&stores.messages),
             users: Arc::clone(&stores.users),
             contacts: Arc::clone(&stores.contacts),
+            names: Arc::clone(&names),
             env: Arc::clone(&env),
             limits: Arc::clone(&limits),
         })),

@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 use wa_core::limits::Limits;
 use wa_core::ports::{
-    ChatStore, ContactStore, Env, MessageStore, OtpStore, PresenceStore, RateLimiter, ReceiptStore, SearchStore, SessionStore, Stored, TypingStore, UserStore,
+    ChatStore, ContactStore, Env, GroupStore, MessageStore, OtpStore, PresenceStore, RateLimiter, ReceiptStore, SearchStore, SessionStore, Stored, TypingStore,
+    UserStore,
 };
 
 pub use open::OpenError;
@@ -77,6 +78,8 @@ pub struct Stores {
     pub receipts: Arc<dyn ReceiptStore>,
     /// Chats and their members.
     pub chats: Arc<dyn ChatStore>,
+    /// Groups as they are made and changed.
+    pub groups: Arc<dyn GroupStore>,
     /// Accounts.
     pub users: Arc<dyn UserStore>,
     /// Address books and blocks.
@@ -156,6 +159,7 @@ pub async fn open(config: &StorageConfig, env: Arc<dyn Env>) -> Result<Stores, O
         messages: sql.messages,
         receipts: sql.receipts,
         chats: sql.chats,
+        groups: sql.groups,
         users: sql.users,
         contacts: sql.contacts,
         sessions: sql.sessions,

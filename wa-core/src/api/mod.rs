@@ -9,7 +9,7 @@ mod presence;
 mod user;
 
 pub use auth::{AuthApi, Authenticator, LoggedIn, LoggedInUser, OtpRequested, VerifyOtp};
-pub use chat::{ChatApi, ChatPage};
+pub use chat::{ChatApi, ChatPage, CreateGroup};
 pub use fan_out::FanOutApi;
 pub use message::{HistoryQuery, MessageApi, MessagePage, Pending, SearchHit, SearchPage, SearchRequest, SendMessage, Sent, SyncAnswer, SyncChat, SyncRequest};
 pub use presence::PresenceApi;

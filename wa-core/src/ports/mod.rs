@@ -6,6 +6,7 @@ mod contact_store;
 mod env;
 mod event_bus;
 mod fan_out;
+mod group_store;
 mod message_store;
 mod otp_store;
 mod presence_store;
@@ -22,6 +23,7 @@ pub use contact_store::ContactStore;
 pub use env::{Env, EnvExt};
 pub use event_bus::{EventBus, EventHandler, Subscription};
 pub use fan_out::FanOut;
+pub use group_store::{Applied, Command, Decide, FirstMember, GroupStore, NewGroup};
 pub use message_store::{Appended, Changed, Hidden, MessageStore, NewMessage, Page, Summary, Undelivered, Viewer};
 pub use otp_store::OtpStore;
 pub use presence_store::PresenceStore;
@@ -31,7 +33,7 @@ pub use search_store::{SearchBounds, SearchStore};
 pub use session_store::{NewRotation, NewSession, SessionStore};
 pub use sms_sender::SmsSender;
 pub use typing_store::TypingStore;
-pub use user_store::{NewUser, UserStore};
+pub use user_store::{Erased, NewUser, UserStore};
 
 /// What a port call gives.
 pub type Stored<T> = Result<T, crate::error::StoreError>;

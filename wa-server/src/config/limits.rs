@@ -29,6 +29,8 @@ pub(super) fn read(from: &mut Reader) -> Limits {
         ws_other: from.rate("limits.ws_other", default.ws_other),
 
         group_size: from.count("limits.group_size", default.group_size, 2..=100_000),
+        group_name_length: from.count("limits.group_name_length", default.group_name_length, 1..=100),
+        group_description_length: from.count("limits.group_description_length", default.group_description_length, 1..=512),
         text_length: from.count("limits.text_length", default.text_length, 1..=65_536),
         caption_length: from.count("limits.caption_length", default.caption_length, 1..=65_536),
         client_msg_id_length: from.count("limits.client_msg_id_length", default.client_msg_id_length, 36..=128),

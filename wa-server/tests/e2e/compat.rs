@@ -82,6 +82,29 @@ async fn direct_chats_and_settings_by_their_other_names() {
 }
 
 #[tokio::test]
+async fn groups_and_timers_by_their_other_names() {
+    let server = TestServer::start().await;
+    let (alice, bob, carol) = (server.somebody().await, server.somebody().await, server.somebody().await);
+    let group = alice.post("/chats", json!({ "name": "Friends", "member_ids": [bob.id] })).await.ok(201);
+    assert_eq!((&group["type"], &group["name"]), (&json!("group"), &json!("Friends")));
+    let group = group["chat_id"].as_str().unwrap();
+    let of_one = alice.post("/chats", json!({ "type": "group", "name": "Two", "participant_ids": [bob.id] })).await.ok(201);
+    assert_eq!(of_one["type"], "group", "a list of one makes no direct chat of what is called a group");
+    alice.post(&format!("/chats/{group}/participants"), json!({ "user_id": carol.id })).await.ok(204);
+    assert_eq!(alice.get(&format!("/chats/{group}")).await.ok(200)["participants"].as_array().unwrap().len(), 3);
+    alice.post(&format!("/chats/{group}/participants"), json!({ "user_id": carol.id })).await.refused(409, "ALREADY_MEMBER");
+    alice.post(&format!("/chats/{group}/participants"), json!({ "user_id": "x" })).await.refused(422, "VALIDATION_ERROR");
+    bob.post(&format!("/chats/{group}/participants"), json!({ "user_id": carol.id })).await.refused(403, "NOT_ADMIN");
+    for (seconds, name) in [(86_400, "24h"), (604_800, "7d"), (7_776_000, "90d"), (0, "off")] {
+        assert_eq!(alice.put(&format!("/chats/{group}/disappearing"), json!({ "timer": seconds })).await.ok(200)["timer"], name);
+        assert_eq!(bob.get(&format!("/chats/{group}")).await.ok(200)["auto_delete_timer"], name);
+    }
+    for bad in [json!(1), json!(-86_400), json!(86_400.5), json!("86400"), json!(null)] {
+        alice.put(&format!("/chats/{group}/disappearing"), json!({ "timer": bad })).await.refused(422, "VALIDATION_ERROR");
+    }
+}
+
+#[tokio::test]
 async fn lists_carry_both_keys_for_those_who_ask() {
     let server = TestServer::start().await;
     let (alice, bob, chat) = server.couple().await;

@@ -8,6 +8,7 @@
 pub mod chat_store;
 pub mod contact_store;
 pub mod event_bus;
+pub mod group_store;
 pub mod message_store;
 pub mod otp_store;
 pub mod presence_store;
@@ -75,6 +76,22 @@ macro_rules! conformance_cases {
                 personal_settings_are_the_users_own
                 a_user_knows_the_rev_of_each_of_their_chats
             ]
+            group_store: [
+                a_new_group_has_its_members_its_first_message_and_its_events
+                a_group_with_an_unknown_user_is_not_made
+                a_refused_decision_writes_nothing
+                a_change_takes_a_rev_for_each_message_and_step
+                a_change_of_members_makes_a_new_membership_version
+                concurrent_changes_are_each_decided_on_the_one_before
+                a_member_sees_from_joining_on_and_a_returning_one_from_the_return_on
+                an_erased_user_is_not_let_in
+                properties_roles_and_timer_read_back
+                the_timer_of_a_direct_chat_is_one_for_both
+                the_last_member_who_leaves_ends_the_group
+                an_ended_group_is_purged_in_bounded_steps
+                a_new_invite_revokes_the_one_before
+                a_revoked_invite_lets_nobody_in
+            ]
             user_store: [
                 a_phone_has_one_account_also_under_concurrency
                 an_account_without_a_phone_is_found_by_its_id
@@ -84,6 +101,7 @@ macro_rules! conformance_cases {
                 erasing_removes_every_personal_field
                 erasing_frees_the_phone
                 erasing_ends_every_session_and_leaves_their_event
+                an_account_in_a_group_is_not_erased
                 privacy_has_defaults_until_set
             ]
             contact_store: [
