@@ -9,6 +9,7 @@ pub mod error;
 pub mod event;
 #[doc(hidden)]
 pub mod faults;
+pub mod group;
 pub mod id;
 pub mod limits;
 pub mod message;
@@ -16,6 +17,7 @@ pub mod phone;
 pub mod ports;
 pub mod privacy;
 pub mod receipt;
+pub mod search;
 pub mod service;
 pub mod session;
 #[cfg(any(test, feature = "testing"))]

@@ -14,14 +14,20 @@ const TYPING: Duration = Duration::from_millis(250);
 /// How old gauges may be.
 const GAUGES: Duration = Duration::from_secs(1);
 
-/// Ends typing notices that ran out, and keeps the gauges true, for ever.
+/// How soon the rows of ended groups are deleted: so many at a time, so that nobody's message waits for long, and so many
+/// times in a row.
+const PURGE: Duration = Duration::from_secs(1);
+const PURGED_AT_A_TIME: usize = 500;
+const PURGES: usize = 10;
+
+/// Ends typing notices that ran out, deletes what ended groups left, and keeps the gauges true, for ever.
 pub(crate) async fn run(presence: Arc<dyn PresenceApi>, stores: Arc<Stores>, metrics: Metrics) {
     let every = |period| {
         let mut interval = interval(period);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         interval
     };
-    let (mut typing, mut gauges) = (every(TYPING), every(GAUGES));
+    let (mut typing, mut gauges, mut purge) = (every(TYPING), every(GAUGES), every(PURGE));
     loop {
         tokio::select! {
             _ = typing.tick() => {
@@ -30,6 +36,17 @@ pub(crate) async fn run(presence: Arc<dyn PresenceApi>, stores: Arc<Stores>, met
                 }
             }
             _ = gauges.tick() => measure(&stores, &metrics),
+            _ = purge.tick() => purge_ended_groups(&stores).await,
+        }
+    }
+}
+
+async fn purge_ended_groups(stores: &Stores) {
+    for _ in 0..PURGES {
+        match stores.groups.purge(PURGED_AT_A_TIME).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => return tracing::debug!(%error, "ended groups are deleted later"),
         }
     }
 }

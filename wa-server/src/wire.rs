@@ -39,6 +39,8 @@ pub(crate) struct Wired {
     stores: Arc<Stores>,
     closes_stores: bool,
     delivery: Box<dyn Subscription>,
+    indexing: Box<dyn Subscription>,
+    indexer: AbortOnDropHandle<()>,
     relay: AbortOnDropHandle<()>,
     relay_stop: CancellationToken,
     housekeeping: AbortOnDropHandle<()>,
@@ -79,6 +81,11 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
 
     // Subscribed before the relay runs, so that what an earlier process left in the outbox reaches everybody.
     let delivery = bus.subscribe("ws-delivery", Delivery::new(Arc::clone(&hub), &backend)).await.map_err(StartError::Bus)?;
+    let indexing = bus.subscribe("search-index", Arc::clone(&stores.indexer) as _).await.map_err(StartError::Bus)?;
+    let indexer = tokio::spawn({
+        let stores = Arc::clone(&stores);
+        async move { stores.indexer.run().await }
+    });
     let relay_stop = CancellationToken::new();
     let relay = tokio::spawn({
         let (stores, bus, stop) = (Arc::clone(&stores), Arc::clone(&bus), relay_stop.clone());
@@ -93,6 +100,8 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
         stores,
         closes_stores,
         delivery,
+        indexing,
+        indexer: AbortOnDropHandle::new(indexer),
         relay: AbortOnDropHandle::new(relay),
         relay_stop,
         housekeeping: AbortOnDropHandle::new(housekeeping),
@@ -103,11 +112,12 @@ impl Wired {
     /// Ends the background work once committed events are handed out, and closes the stores; by then at the latest.
     pub(crate) async fn stop(self, until: Instant) {
         self.housekeeping.abort();
+        self.indexer.abort();
         self.relay_stop.cancel();
         if timeout_at(until, self.relay).await.is_err() {
             tracing::warn!("events were left in the outbox; the next start hands them out");
         }
-        drop(self.delivery);
+        drop((self.delivery, self.indexing));
         if !self.closes_stores {
             return;
         }
@@ -192,6 +202,8 @@ fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Opti
         users: Arc::new(UserService::new(UserDeps {
             users: Arc::clone(&stores.users),
             contacts: Arc::clone(&stores.contacts),
+            chats: Arc::clone(&stores.chats),
+            groups: Arc::clone(&stores.groups),
             names: Arc::clone(&names),
             fan_out: Arc::clone(hub) as _,
             env: Arc::clone(&env),
@@ -199,15 +211,18 @@ fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Opti
         })),
         chats: Arc::new(ChatService::new(ChatDeps {
             chats: Arc::clone(&stores.chats),
+            groups: Arc::clone(&stores.groups),
             messages: Arc::clone(&stores.messages),
             users: Arc::clone(&stores.users),
             contacts: Arc::clone(&stores.contacts),
+            names: Arc::clone(&names),
             env: Arc::clone(&env),
             limits: Arc::clone(&limits),
         })),
         messages: Arc::new(MessageService::new(MessageDeps {
             messages: Arc::clone(&stores.messages),
             receipts: Arc::clone(&stores.receipts),
+            search: Arc::clone(&stores.search),
             chats: Arc::clone(&stores.chats),
             users: Arc::clone(&stores.users),
             contacts: Arc::clone(&stores.contacts),

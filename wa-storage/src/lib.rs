@@ -16,11 +16,12 @@ use std::sync::Arc;
 
 use wa_core::limits::Limits;
 use wa_core::ports::{
-    ChatStore, ContactStore, Env, MessageStore, OtpStore, PresenceStore, RateLimiter, ReceiptStore, SessionStore, Stored, TypingStore, UserStore,
+    ChatStore, ContactStore, Env, GroupStore, MessageStore, OtpStore, PresenceStore, RateLimiter, ReceiptStore, SearchStore, SessionStore, Stored, TypingStore,
+    UserStore,
 };
 
 pub use open::OpenError;
-pub use sql::{PoolUse, Relay};
+pub use sql::{Indexer, PoolUse, Relay};
 
 /// What storage is made of.
 #[derive(Debug, Clone)]
@@ -77,6 +78,8 @@ pub struct Stores {
     pub receipts: Arc<dyn ReceiptStore>,
     /// Chats and their members.
     pub chats: Arc<dyn ChatStore>,
+    /// Groups as they are made and changed.
+    pub groups: Arc<dyn GroupStore>,
     /// Accounts.
     pub users: Arc<dyn UserStore>,
     /// Address books and blocks.
@@ -91,6 +94,10 @@ pub struct Stores {
     pub typing: Arc<dyn TypingStore>,
     /// Token buckets.
     pub rate_limiter: Arc<dyn RateLimiter>,
+    /// Finds messages by their words.
+    pub search: Arc<dyn SearchStore>,
+    /// Keeps the search index up; somebody should [`Indexer::run`] it, and subscribe it to the events.
+    pub indexer: Arc<Indexer>,
     /// Publishes what the stores announce; somebody must [`Relay::run`] it.
     pub relay: Arc<Relay>,
     database: sql::Database,
@@ -152,6 +159,7 @@ pub async fn open(config: &StorageConfig, env: Arc<dyn Env>) -> Result<Stores, O
         messages: sql.messages,
         receipts: sql.receipts,
         chats: sql.chats,
+        groups: sql.groups,
         users: sql.users,
         contacts: sql.contacts,
         sessions: sql.sessions,
@@ -159,6 +167,8 @@ pub async fn open(config: &StorageConfig, env: Arc<dyn Env>) -> Result<Stores, O
         presence: Arc::new(memory::MemoryPresenceStore::default()),
         typing: Arc::new(memory::MemoryTypingStore::new(config.typing_notices)),
         rate_limiter: Arc::new(memory::MemoryRateLimiter::new(env)),
+        search: sql.search,
+        indexer: sql.indexer,
         relay: sql.relay,
         database: sql.database,
     })

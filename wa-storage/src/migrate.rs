@@ -39,6 +39,9 @@ const SQLITE: &[Embedded] = embedded! { "sqlite":
     13 "0013_receipt_history",
     14 "0014_outbox",
     15 "0015_health_probe",
+    16 "0016_group_invites",
+    17 "0017_ended_groups",
+    23 "0023_search",
 };
 
 /// Makes or completes every table of the database at this URL. Opening a store does the same.

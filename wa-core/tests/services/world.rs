@@ -120,6 +120,8 @@ impl World {
         let users = UserService::new(UserDeps {
             users: stores.users.clone(),
             contacts: stores.contacts.clone(),
+            chats: stores.chats.clone(),
+            groups: stores.groups.clone(),
             names: names.clone(),
             fan_out: outside.clone(),
             env: env.clone(),
@@ -127,15 +129,18 @@ impl World {
         });
         let chats = ChatService::new(ChatDeps {
             chats: stores.chats.clone(),
+            groups: stores.groups.clone(),
             messages: stores.messages.clone(),
             users: stores.users.clone(),
             contacts: stores.contacts.clone(),
+            names: names.clone(),
             env: env.clone(),
             limits: limits.clone(),
         });
         let messages = MessageService::new(MessageDeps {
             messages: stores.messages.clone(),
             receipts: stores.receipts.clone(),
+            search: stores.search.clone(),
             chats: stores.chats.clone(),
             users: stores.users.clone(),
             contacts: stores.contacts.clone(),

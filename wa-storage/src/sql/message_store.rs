@@ -44,7 +44,7 @@ fn bound(limit: usize) -> i64 {
 }
 
 /// The condition under which the viewer sees the message `m`.
-fn visible(statement: Statement, viewer: &Viewer) -> Statement {
+pub(super) fn visible(statement: Statement, viewer: &Viewer) -> Statement {
     statement
         .text("m.chat_id = ")
         .value(viewer.chat_id)

@@ -137,6 +137,8 @@ pub(super) enum Wire {
     Typing(Typing),
     Presence(PresenceView),
     ChatCreated(Box<ChatView>),
+    /// A chat or who is in it changed.
+    ChatChanged(WireChange),
     Resync,
     Ack,
     Pong,
@@ -153,6 +155,12 @@ pub(super) struct WireDeleted {
     pub(super) rev: Rev,
     #[serde(default)]
     pub(super) deleted_for_everyone: bool,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct WireChange {
+    pub(super) chat_id: ChatId,
+    pub(super) rev: Rev,
 }
 
 #[derive(Deserialize)]
@@ -206,6 +214,7 @@ fn read(event: &str, data: &str) -> serde_json::Result<Wire> {
         "typing" => Wire::Typing(serde_json::from_str(data)?),
         "presence" => Wire::Presence(serde_json::from_str(data)?),
         "chat.created" => Wire::ChatCreated(serde_json::from_str(data)?),
+        "chat.updated" | "group.member.added" | "group.member.removed" => Wire::ChatChanged(serde_json::from_str(data)?),
         "resync" => Wire::Resync,
         "ack" => Wire::Ack,
         "pong" => Wire::Pong,

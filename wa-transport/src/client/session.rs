@@ -249,6 +249,7 @@ impl Driver {
             Wire::Deleted(deleted) => self.view.deleted(&deleted),
             Wire::Status(receipt) => self.view.receipt(receipt),
             Wire::ChatCreated(chat) => self.view.created(chat),
+            Wire::ChatChanged(change) => self.view.changed(&change),
             Wire::Typing(typing) => self.tell(ServerEvent::Typing(typing)),
             Wire::Presence(presence) => self.tell(ServerEvent::Presence(presence)),
             Wire::Resync => self.view.lost(),

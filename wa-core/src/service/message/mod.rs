@@ -3,6 +3,7 @@
 
 mod order;
 mod receipts;
+mod search;
 mod send;
 mod sync;
 mod view;
@@ -18,12 +19,12 @@ use super::inbox::Inbox;
 use super::names::Names;
 use super::page_size;
 use super::people::People;
-use crate::api::{HistoryQuery, MessageApi, MessagePage, Pending, SendMessage, Sent, SyncAnswer, SyncRequest};
+use crate::api::{HistoryQuery, MessageApi, MessagePage, Pending, SearchPage, SearchRequest, SendMessage, Sent, SyncAnswer, SyncRequest};
 use crate::error::{Error, Result};
 use crate::id::{ChatId, ConnectionId, MessageId};
 use crate::limits::Limits;
 use crate::message::Seq;
-use crate::ports::{ChatStore, ContactStore, Env, EnvExt, Hidden, MessageStore, Page, ReceiptStore, UserStore};
+use crate::ports::{ChatStore, ContactStore, Env, EnvExt, Hidden, MessageStore, Page, ReceiptStore, SearchStore, UserStore};
 use crate::receipt::{Located, ReceiptView, Receipted};
 use crate::session::Caller;
 
@@ -34,6 +35,8 @@ pub struct MessageDeps {
     pub messages: Arc<dyn MessageStore>,
     /// Who received and read what.
     pub receipts: Arc<dyn ReceiptStore>,
+    /// Finds messages by their words.
+    pub search: Arc<dyn SearchStore>,
     /// Chats and who is in them.
     pub chats: Arc<dyn ChatStore>,
     /// Accounts and privacy settings.
@@ -133,6 +136,10 @@ impl MessageApi for MessageService {
         }
         let hidden = self.deps.messages.hide(&viewer, message, self.deps.env.new_id(), origin).await?;
         Ok(hidden.map(|hidden| (located.chat_id, hidden)))
+    }
+
+    async fn search(&self, caller: &Caller, request: SearchRequest) -> Result<SearchPage> {
+        self.found(caller, request).await
     }
 
     async fn sync(&self, caller: &Caller, request: SyncRequest) -> Result<SyncAnswer> {
