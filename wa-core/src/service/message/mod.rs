@@ -132,7 +132,7 @@ impl MessageApi for MessageService {
         let viewer = access.viewer(self.deps.env.now());
         if located.sender_id != caller.user_id {
             // What somebody deletes has arrived. Never confirmed, it would hold up the mark of all that follow.
-            self.give(caller, located.chat_id, Receipted::Delivered(vec![located.clone()]), true, origin).await?;
+            self.give(caller, located.chat_id, Receipted::Delivered(vec![located]), true, origin).await?;
         }
         let hidden = self.deps.messages.hide(&viewer, message, self.deps.env.new_id(), origin).await?;
         Ok(hidden.map(|hidden| (located.chat_id, hidden)))
