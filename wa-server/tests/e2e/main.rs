@@ -8,6 +8,7 @@ mod corpus;
 mod edge;
 mod embedded;
 mod lifecycle;
+mod matrix;
 mod messages;
 mod presence;
 mod search;
