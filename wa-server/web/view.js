@@ -193,7 +193,7 @@ export class View {
     const waiting = app.outbox.of(chat.chat_id).at(-1);
     const last = waiting ? { ...waiting, timestamp: waiting.created_at, sender_id: store.me } : store.latest(chat);
     const status = waiting ? (waiting.error ? 'failed' : 'pending')
-      : last?.message?.sender_id === store.me && !last.is_deleted ? store.statusOf(chat, last.message) : '';
+      : last?.message?.sender_id === store.me && !last.is_deleted && last.type !== 'system' ? store.statusOf(chat, last.message) : '';
     const state = {
       name, status, unread: store.unread(chat), muted: store.isMuted(chat), pinned: chat.is_pinned,
       time: last ? dayOrClock(last.timestamp) : '',

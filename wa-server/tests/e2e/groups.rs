@@ -256,9 +256,9 @@ async fn nothing_is_sent_after_a_removal_is_answered() {
             .collect();
         alice.say(&chat, "one").await;
         if round % 2 == 0 {
-            remove(&alice, &chat, &carol).await
+            remove(&alice, &chat, &carol).await;
         } else {
-            remove(&carol, &chat, &carol).await
+            remove(&carol, &chat, &carol).await;
         }
         // By now, whatever is to be seen is there, and stays all there is.
         let last = bob.get(&format!("/chats/{chat}")).await.ok(200)["last_seq"].clone();
