@@ -7,7 +7,7 @@ pub mod api;
 pub mod chat;
 pub mod error;
 pub mod event;
-#[cfg(feature = "faults")]
+#[doc(hidden)]
 pub mod faults;
 pub mod group;
 pub mod id;
