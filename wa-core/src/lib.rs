@@ -5,6 +5,8 @@
 
 pub mod api;
 pub mod chat;
+mod cursor;
+pub mod emoji;
 pub mod error;
 pub mod event;
 #[cfg(feature = "faults")]
@@ -18,6 +20,7 @@ pub mod privacy;
 pub mod receipt;
 pub mod service;
 pub mod session;
+pub mod star;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod time;

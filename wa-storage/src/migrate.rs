@@ -39,6 +39,8 @@ const SQLITE: &[Embedded] = embedded! { "sqlite":
     13 "0013_receipt_history",
     14 "0014_outbox",
     15 "0015_health_probe",
+    19 "0019_reactions",
+    20 "0020_stars",
 };
 
 /// Makes or completes every table of the database at this URL. Opening a store does the same.

@@ -10,7 +10,7 @@ mod user;
 
 pub use auth::{AuthApi, Authenticator, LoggedIn, LoggedInUser, OtpRequested, VerifyOtp};
 pub use chat::{ChatApi, ChatPage};
-pub use fan_out::FanOutApi;
-pub use message::{HistoryQuery, MessageApi, MessagePage, Pending, SendMessage, Sent, SyncAnswer, SyncChat, SyncRequest};
+pub use fan_out::{FanOutApi, Share};
+pub use message::{ForwardMessage, ForwardedMessage, HistoryQuery, MessageApi, MessagePage, Pending, SendMessage, Sent, SyncAnswer, SyncChat, SyncRequest};
 pub use presence::PresenceApi;
 pub use user::{PrivacyUpdate, Provision, UserApi};

@@ -25,7 +25,7 @@ async fn unknown_routes_and_methods_are_enveloped() {
 }
 
 /// Every route that needs a caller: method and path.
-const GUARDED: [(Method, &str); 25] = [
+const GUARDED: [(Method, &str); 32] = [
     (Method::GET, "/auth/devices"),
     (Method::DELETE, "/auth/devices/{id}"),
     (Method::GET, "/users/me"),
@@ -46,7 +46,14 @@ const GUARDED: [(Method, &str); 25] = [
     (Method::PUT, "/chats/{id}/pin"),
     (Method::GET, "/chats/{id}/messages"),
     (Method::POST, "/chats/{id}/messages"),
+    (Method::PATCH, "/messages/{id}"),
     (Method::DELETE, "/messages/{id}"),
+    (Method::POST, "/messages/{id}/forward"),
+    (Method::POST, "/messages/{id}/react"),
+    (Method::DELETE, "/messages/{id}/react"),
+    (Method::POST, "/messages/{id}/star"),
+    (Method::DELETE, "/messages/{id}/star"),
+    (Method::GET, "/messages/starred"),
     (Method::GET, "/messages/{id}/receipts"),
     (Method::POST, "/chats/{id}/messages/read"),
     (Method::POST, "/sync"),
