@@ -73,6 +73,8 @@ pub(crate) async fn wire(
         let (stores, bus, stop) = (Arc::clone(&stores), Arc::clone(&bus), relay_stop.clone());
         async move { stores.relay.run(bus, stop.cancelled_owned()).await }
     });
+    // Every metric exists from the start.
+    housekeeping::measure(&stores, &backend.metrics);
     let housekeeping =
         tokio::spawn(housekeeping::run(Arc::clone(&backend.presence), Arc::clone(&backend.messages), Arc::clone(&stores), backend.metrics.clone()));
     Ok(Wired {
