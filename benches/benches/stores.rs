@@ -1,8 +1,13 @@
 //! How many appends and receipts the stores take per second, by how many come at the same time. What comes together is
 //! committed together, so that more writers mean larger groups and fewer syncs each.
 //!
+//! The group `search` measures search over messages in number; see `stores/search.rs`.
+//!
 //! Run with `cargo bench -p wa-benches --bench stores`. The database is a file in the temporary folder: what `TMPDIR`
 //! lies on is what is measured.
+
+#[path = "stores/search.rs"]
+mod search;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -167,5 +172,5 @@ fn stores(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, stores);
+criterion_group!(benches, stores, search::search);
 criterion_main!(benches);

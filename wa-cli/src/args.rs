@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{bench, chat, chats, completions, contacts, devices, history, login, logout, profile, send, tail};
+use crate::commands::{bench, chat, chats, completions, contacts, devices, history, login, logout, profile, search, send, tail};
 use crate::output::{Format, Output};
 use crate::session::{Account, DEFAULT_PROFILE, DEFAULT_SERVER};
 
@@ -69,6 +69,7 @@ pub(crate) enum Command {
     Send(send::Send),
     Tail(tail::Tail),
     History(history::History),
+    Search(search::Search),
     Bench(bench::Bench),
     Completions(completions::Completions),
 }

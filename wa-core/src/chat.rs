@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::cursor;
+use crate::group::GroupProfile;
 use crate::id::{ChatId, MessageId, UserId};
 use crate::message::{MessageKind, Rev, Seq};
 use crate::privacy::{PrivacySettings, may_see_reads};
@@ -87,6 +88,17 @@ impl AutoDeleteTimer {
             Self::Quarter => Some(Duration::from_secs(90 * DAY)),
         }
     }
+
+    /// As it is written on the wire and in storage.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Day => "24h",
+            Self::Week => "7d",
+            Self::Quarter => "90d",
+        }
+    }
 }
 
 /// The unordered pair of a direct chat: the same for both sides, so that the pair has one chat.
@@ -139,6 +151,8 @@ pub struct Chat {
     pub updated_at: Timestamp,
     /// When the last message came; the chat list's order.
     pub last_activity_at: Timestamp,
+    /// What a group shows of itself; `None` for a direct chat.
+    pub group: Option<GroupProfile>,
 }
 
 /// Somebody who takes part in a chat, or once did.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::chat::ChatKind;
+use crate::chat::{AutoDeleteTimer, ChatKind, ChatView, Role};
 use crate::emoji::Emoji;
+use crate::group::ProfileChange;
 use crate::id::{ChatId, ConnectionId, DeviceId, EventId, MessageId, UserId};
 use crate::message::{MessageView, Rev, Seq};
 use crate::receipt::{Located, Status};
@@ -45,7 +46,15 @@ pub enum Fact {
         chat_id: ChatId,
         /// Who made it.
         created_by: UserId,
+        /// A group as it was made, the same for everybody; `None` for a direct chat, which each side sees in its own way.
+        group: Option<Arc<ChatView>>,
     },
+    /// A chat changed, or what somebody is in it.
+    ChatUpdated(ChatUpdated),
+    /// Somebody came into a group.
+    MemberAdded(MemberChanged),
+    /// Somebody left a group or was removed.
+    MemberRemoved(MemberChanged),
     /// Sessions were ended: their sockets close.
     SessionsRevoked {
         /// Whose.
@@ -188,6 +197,55 @@ pub struct MessageStarred {
     pub is_starred: bool,
 }
 
+/// A chat changed, or what somebody is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChatUpdated {
+    /// The chat.
+    pub chat_id: ChatId,
+    /// Direct or group.
+    pub chat_kind: ChatKind,
+    /// What changed.
+    pub changes: ChatChanges,
+    /// Who changed it.
+    pub updated_by: UserId,
+    /// The chat's revision of the change.
+    pub rev: Rev,
+}
+
+/// What changed of a chat; absent is what stayed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ChatChanges {
+    /// Name, description, picture, admin-only.
+    #[serde(flatten)]
+    pub profile: ProfileChange,
+    /// When messages disappear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto_delete_timer: Option<AutoDeleteTimer>,
+    /// Whose role changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<UserId>,
+    /// What they are now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+}
+
+/// Somebody came into a group or went out of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberChanged {
+    /// The group.
+    pub chat_id: ChatId,
+    /// Who.
+    pub user_id: UserId,
+    /// What they are called.
+    pub display_name: String,
+    /// Who added or removed them: themselves, if they came by an invite or left.
+    pub by: UserId,
+    /// What the group is called.
+    pub group_name: String,
+    /// The chat's revision of the change.
+    pub rev: Rev,
+}
+
 /// Whom an event is for. Who is present is asked at fan-out, so that whoever left by then gets nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Audience {
@@ -197,6 +255,13 @@ pub enum Audience {
         chat_id: ChatId,
         /// Who gets nothing.
         except: Option<UserId>,
+    },
+    /// Everybody present in the chat, and this user, who may have left it.
+    ChatAnd {
+        /// The chat.
+        chat_id: ChatId,
+        /// Who gets it in any case.
+        user_id: UserId,
     },
     /// These users, as far as they are present in the chat.
     MembersOf {
@@ -227,6 +292,9 @@ impl Event {
             Fact::MessageReaction(reaction) => Audience::Chat { chat_id: reaction.chat_id, except: reaction.withheld_from },
             Fact::MessageStarred(starred) => Audience::MembersOf { chat_id: starred.chat_id, users: vec![starred.user_id] },
             Fact::ChatCreated { chat_id, .. } => Audience::Chat { chat_id: *chat_id, except: None },
+            Fact::ChatUpdated(updated) => Audience::Chat { chat_id: updated.chat_id, except: None },
+            Fact::MemberAdded(added) => Audience::Chat { chat_id: added.chat_id, except: None },
+            Fact::MemberRemoved(removed) => Audience::ChatAnd { chat_id: removed.chat_id, user_id: removed.user_id },
             Fact::Typing { chat_id, user_id, .. } => Audience::Chat { chat_id: *chat_id, except: Some(*user_id) },
             Fact::Presence { user_id, .. } => Audience::Watchers(*user_id),
             Fact::SessionsRevoked { devices, .. } => Audience::Devices(devices.clone()),
@@ -244,6 +312,9 @@ impl Event {
             Fact::MessageReaction(_) => "msg.reaction",
             Fact::MessageStarred(_) => "msg.starred",
             Fact::ChatCreated { .. } => "chat.created",
+            Fact::ChatUpdated(_) => "chat.updated",
+            Fact::MemberAdded(_) => "group.member.added",
+            Fact::MemberRemoved(_) => "group.member.removed",
             Fact::SessionsRevoked { .. } => "session.revoked",
             Fact::Typing { .. } => "typing",
             Fact::Presence { .. } => "presence.changed",

@@ -11,6 +11,7 @@ pub mod error;
 pub mod event;
 #[cfg(feature = "faults")]
 pub mod faults;
+pub mod group;
 pub mod id;
 pub mod limits;
 pub mod message;
@@ -18,6 +19,7 @@ pub mod phone;
 pub mod ports;
 pub mod privacy;
 pub mod receipt;
+pub mod search;
 pub mod service;
 pub mod session;
 pub mod star;

@@ -87,6 +87,10 @@ pub struct Limits {
 
     /// Members of a group, the creator included.
     pub group_size: usize,
+    /// Characters of a group's name.
+    pub group_name_length: usize,
+    /// Characters of a group's description.
+    pub group_description_length: usize,
     /// Characters of a text message.
     pub text_length: usize,
     /// Characters of a caption.
@@ -156,7 +160,7 @@ pub struct Limits {
     pub names: usize,
     /// How long a name is taken for the present one; one changed by another node shows after this.
     pub names_fresh: Duration,
-    /// How often a send is decided anew because the membership changed under it.
+    /// How often a request is decided anew because what it was decided on changed under it.
     pub send_decisions: u32,
     /// How long a typing notice holds.
     pub typing_ttl: Duration,
@@ -180,6 +184,19 @@ pub struct Limits {
     pub history_page_default: usize,
     /// Entries of a list page when the request names no limit.
     pub list_page_default: usize,
+
+    /// Characters of a search query.
+    pub search_query_length: usize,
+    /// Words and phrases of a search query.
+    pub search_query_words: usize,
+    /// The newest matches that are ranked among each other. Older ones follow behind them.
+    pub search_window: usize,
+    /// Of a search through many chats, the newest matches of each that are ranked in any case.
+    pub search_window_per_chat: usize,
+    /// Chats one search goes through, the most recently active ones.
+    pub search_chats: usize,
+    /// Messages a search takes into the index, if it is behind, before it looks there.
+    pub search_catch_up: usize,
 }
 
 impl Default for Limits {
@@ -198,6 +215,8 @@ impl Default for Limits {
             ws_messages: per(30, 10),
             ws_other: per(60, 10),
             group_size: 256,
+            group_name_length: 100,
+            group_description_length: 512,
             text_length: 4096,
             caption_length: 1024,
             client_msg_id_length: 128,
@@ -243,6 +262,12 @@ impl Default for Limits {
             page: 100,
             history_page_default: 50,
             list_page_default: 20,
+            search_query_length: 256,
+            search_query_words: 32,
+            search_window: 500,
+            search_window_per_chat: 20,
+            search_chats: 1000,
+            search_catch_up: 2000,
         }
     }
 }

@@ -11,7 +11,10 @@ use wa_core::api::{ChatPage, LoggedIn, LoggedInUser, MessagePage, OtpRequested, 
 use wa_core::chat::{AutoDeleteTimer, ChatKind, ChatView, LastMessage, Participant, Peer, Role};
 use wa_core::emoji::Emoji;
 use wa_core::error::{Conflict, Denied, Error, FieldError, Missing, OtpRefusal, TooLarge, Unauthenticated};
-use wa_core::event::{Event, Fact, MessageDeleted, MessageEdited, MessageNew, MessageReaction, MessageStarred, MessageStatus};
+use wa_core::event::{
+    ChatChanges, ChatUpdated, Event, Fact, MemberChanged, MessageDeleted, MessageEdited, MessageNew, MessageReaction, MessageStarred, MessageStatus,
+};
+use wa_core::group::ProfileChange;
 use wa_core::id::{ChatId, ConnectionId, DeviceId, EventId, MediaId, MessageId, UserId};
 use wa_core::message::{
     Audio, Content, Document, Location, Mention, Message, MessageKind, MessageView, Picture, Reaction, ReplyPreview, Rev, Seq, Source, System, Text,
@@ -282,6 +285,12 @@ fn events() {
         withheld_from: None,
         origin: Some(origin),
     };
+    let member_changed =
+        MemberChanged { chat_id, user_id: id(1), display_name: "Alice".to_owned(), by: user_id, group_name: "Friends".to_owned(), rev: Rev::new(12) };
+    let group = ChatView { kind: ChatKind::Group, participant: None, ..chat_view() };
+    let created = Event { id: id::<EventId>(70), at: at(9), fact: Fact::ChatCreated { chat_id, created_by: user_id, group: Some(group.into()) } };
+    let json_text = serde_json::to_string(&created).expect("is JSON");
+    assert_eq!(serde_json::from_str::<Event>(&json_text).expect("reads back"), created);
     let facts = [
         Fact::MessageNew(new),
         Fact::MessageStatus(status),
@@ -289,7 +298,21 @@ fn events() {
         Fact::MessageEdited(edited),
         Fact::MessageReaction(reaction),
         Fact::MessageStarred(MessageStarred { message_id, chat_id, seq: Seq::new(7), rev: Rev::new(13), user_id, is_starred: true }),
-        Fact::ChatCreated { chat_id, created_by: user_id },
+        Fact::ChatCreated { chat_id, created_by: user_id, group: None },
+        Fact::ChatUpdated(ChatUpdated {
+            chat_id,
+            chat_kind: ChatKind::Group,
+            changes: ChatChanges {
+                profile: ProfileChange { name: Some("Friends".to_owned()), is_admin_only: Some(true), ..ProfileChange::default() },
+                auto_delete_timer: Some(AutoDeleteTimer::Week),
+                user_id: Some(id(1)),
+                role: Some(Role::Admin),
+            },
+            updated_by: user_id,
+            rev: Rev::new(11),
+        }),
+        Fact::MemberAdded(member_changed.clone()),
+        Fact::MemberRemoved(member_changed),
         Fact::SessionsRevoked { user_id, devices: vec![id::<DeviceId>(10)] },
         Fact::Typing { chat_id, user_id, is_typing: true },
         Fact::Presence { user_id, online: false, last_seen: Some(at(5)) },

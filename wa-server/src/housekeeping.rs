@@ -17,14 +17,21 @@ const EXPIRY: Duration = Duration::from_secs(5);
 /// How old gauges may be.
 const GAUGES: Duration = Duration::from_secs(1);
 
-/// Ends typing notices that ran out, deletes messages whose time has come, and keeps the gauges true, for ever.
+/// How soon the rows of ended groups are deleted: so many at a time, so that nobody's message waits for long, and so many
+/// times in a row.
+const PURGE: Duration = Duration::from_secs(1);
+const PURGED_AT_A_TIME: usize = 500;
+const PURGES: usize = 10;
+
+/// Ends typing notices that ran out, deletes messages whose time has come and what ended groups left, and keeps the gauges
+/// true, for ever.
 pub(crate) async fn run(presence: Arc<dyn PresenceApi>, messages: Arc<dyn MessageApi>, stores: Arc<Stores>, metrics: Metrics) {
     let every = |period| {
         let mut interval = interval(period);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         interval
     };
-    let (mut typing, mut expiry, mut gauges) = (every(TYPING), every(EXPIRY), every(GAUGES));
+    let (mut typing, mut expiry, mut gauges, mut purge) = (every(TYPING), every(EXPIRY), every(GAUGES), every(PURGE));
     loop {
         tokio::select! {
             _ = typing.tick() => {
@@ -39,6 +46,17 @@ pub(crate) async fn run(presence: Arc<dyn PresenceApi>, messages: Arc<dyn Messag
                 Err(error) => tracing::debug!(%error, "expired messages are deleted later"),
             },
             _ = gauges.tick() => measure(&stores, &metrics),
+            _ = purge.tick() => purge_ended_groups(&stores).await,
+        }
+    }
+}
+
+async fn purge_ended_groups(stores: &Stores) {
+    for _ in 0..PURGES {
+        match stores.groups.purge(PURGED_AT_A_TIME).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => return tracing::debug!(%error, "ended groups are deleted later"),
         }
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Wired {
     pub(crate) readiness: Arc<ServerReadiness>,
     stores: Arc<Stores>,
     delivery: Box<dyn Subscription>,
+    indexing: Box<dyn Subscription>,
+    indexer: AbortOnDropHandle<()>,
     relay: AbortOnDropHandle<()>,
     relay_stop: CancellationToken,
     housekeeping: AbortOnDropHandle<()>,
@@ -68,6 +70,11 @@ pub(crate) async fn wire(
 
     // Subscribed before the relay runs, so that what an earlier process left in the outbox reaches everybody.
     let delivery = bus.subscribe("ws-delivery", Delivery::new(Arc::clone(&hub), &backend)).await.map_err(StartError::Bus)?;
+    let indexing = bus.subscribe("search-index", Arc::clone(&stores.indexer) as _).await.map_err(StartError::Bus)?;
+    let indexer = tokio::spawn({
+        let stores = Arc::clone(&stores);
+        async move { stores.indexer.run().await }
+    });
     let relay_stop = CancellationToken::new();
     let relay = tokio::spawn({
         let (stores, bus, stop) = (Arc::clone(&stores), Arc::clone(&bus), relay_stop.clone());
@@ -84,6 +91,8 @@ pub(crate) async fn wire(
         bus,
         stores,
         delivery,
+        indexing,
+        indexer: AbortOnDropHandle::new(indexer),
         relay: AbortOnDropHandle::new(relay),
         relay_stop,
         housekeeping: AbortOnDropHandle::new(housekeeping),
@@ -94,11 +103,12 @@ impl Wired {
     /// Ends the background work once committed events are handed out, and closes the stores; by then at the latest.
     pub(crate) async fn stop(self, until: Instant) {
         self.housekeeping.abort();
+        self.indexer.abort();
         self.relay_stop.cancel();
         if timeout_at(until, self.relay).await.is_err() {
             tracing::warn!("events were left in the outbox; the next start hands them out");
         }
-        drop(self.delivery);
+        drop((self.delivery, self.indexing));
         match timeout_at(until, self.stores.close()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the stores were not closed cleanly; what was acknowledged is durable all the same"),
@@ -180,6 +190,8 @@ fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Opti
         users: Arc::new(UserService::new(UserDeps {
             users: Arc::clone(&stores.users),
             contacts: Arc::clone(&stores.contacts),
+            chats: Arc::clone(&stores.chats),
+            groups: Arc::clone(&stores.groups),
             names: Arc::clone(&names),
             fan_out: Arc::clone(hub) as _,
             env: Arc::clone(&env),
@@ -187,9 +199,11 @@ fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Opti
         })),
         chats: Arc::new(ChatService::new(ChatDeps {
             chats: Arc::clone(&stores.chats),
+            groups: Arc::clone(&stores.groups),
             messages: Arc::clone(&stores.messages),
             users: Arc::clone(&stores.users),
             contacts: Arc::clone(&stores.contacts),
+            names: Arc::clone(&names),
             env: Arc::clone(&env),
             limits: Arc::clone(&limits),
         })),
@@ -198,6 +212,7 @@ fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Opti
             changes: Arc::clone(&stores.changes),
             annotations: Arc::clone(&stores.annotations),
             receipts: Arc::clone(&stores.receipts),
+            search: Arc::clone(&stores.search),
             chats: Arc::clone(&stores.chats),
             users: Arc::clone(&stores.users),
             contacts: Arc::clone(&stores.contacts),

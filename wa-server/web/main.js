@@ -12,6 +12,7 @@ import { View } from './view.js';
 const NOTE = 'wa.note'; // why the last session ended, for the login page
 const PAGE = 50;
 const ACK_BATCH = 500; // message ids in one `message.delivered`: about 20 KB of the 64 KiB a frame may have
+const FAR_BACK = 40; // pages read to get to a message that was found
 const TYPING_EVERY = 3000; // the server forgets after 5 s
 
 function show(id) {
@@ -238,6 +239,19 @@ class App {
     this.openId = /^#chat\/(.+)$/.exec(location.hash)?.[1] ?? null;
     this.#opened();
     this.changed();
+  }
+
+  /** Opens the chat at a message, reading back until it is there. */
+  async showMessage(id, seq) {
+    if (this.openId !== id) { this.open(id); this.#route(); }
+    const chat = this.store.chats.get(id);
+    for (let pages = 0; chat && pages < FAR_BACK && this.openId === id && chat.lo > seq && !chat.top && !chat.loadError; pages++) {
+      if (chat.loading) await new Promise((done) => setTimeout(done, 50));
+      else await this.#load(chat, chat.log[0]?.message_id);
+    }
+    if (this.openId !== id) return;
+    this.#render();
+    if (!this.view.point(seq)) toast('This message is too far back to be shown here.');
   }
 
   #opened() {

@@ -1,6 +1,7 @@
 // What the signed-in page shows: the chat list and the open conversation, redrawn from the store. Actions are the app's.
 
 import { $, avatar, clock, day, dayOrClock, h, icon, iconButton, keyed, menu, moment } from './dom.js';
+import { Search } from './search.js';
 
 const MEDIA = { image: '📷 Photo', video: '📹 Video', audio: '🎵 Audio', document: '📄 Document', location: '📍 Location' };
 const TICKS = { pending: 'Waiting to be sent', sent: 'Sent', delivered: 'Delivered', read: 'Read', failed: 'Not sent' };
@@ -125,14 +126,16 @@ export class View {
   #shown = null; // the chat in the log
   #toEnd = false; // show what was just sent
   #drafts = new Map();
+  #search;
 
   constructor(app) {
     this.#app = app;
+    this.#search = new Search(app, preview);
     $('new-chat').replaceChildren(icon('add'));
     $('settings').replaceChildren(icon('gear'));
     $('down').replaceChildren(icon('down'));
     $('composer').querySelector('button').replaceChildren(icon('send'));
-    $('filter').addEventListener('input', () => this.render());
+    $('filter').addEventListener('input', () => { this.#search.typed($('filter').value); this.render(); });
     $('down').addEventListener('click', () => { $('log').scrollTop = $('log').scrollHeight; });
     $('log').addEventListener('scroll', () => this.#scrolled());
     addEventListener('resize', () => this.#grow());
@@ -155,6 +158,7 @@ export class View {
     document.title = unread ? `(${unread}) Chats` : 'Chats';
     this.#renderMe();
     this.#renderChats();
+    this.#search.render();
     this.#renderConversation();
   }
 
@@ -290,6 +294,16 @@ export class View {
     else if (first?.isConnected) log.scrollTop += first.offsetTop - firstTop;
     if (moved && !matchMedia('(pointer: coarse)').matches) text.focus();
     this.#scrolled();
+  }
+
+  /** Shows the message in this place of the open chat, which is in the log. */
+  point(seq) {
+    const message = $('log').querySelector(`[data-seq="${seq}"]`);
+    if (!message) return false;
+    message.scrollIntoView({ block: 'center' });
+    message.classList.add('pointed');
+    setTimeout(() => message.classList.remove('pointed'), 2000);
+    return true;
   }
 
   #scrolled() {

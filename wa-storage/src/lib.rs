@@ -16,12 +16,12 @@ use std::sync::Arc;
 
 use wa_core::limits::Limits;
 use wa_core::ports::{
-    AnnotationStore, ChangeStore, ChatStore, ContactStore, Env, MessageStore, OtpStore, PresenceStore, RateLimiter, ReceiptStore, SessionStore, Stored,
-    TypingStore, UserStore,
+    AnnotationStore, ChangeStore, ChatStore, ContactStore, Env, GroupStore, MessageStore, OtpStore, PresenceStore, RateLimiter, ReceiptStore, SearchStore,
+    SessionStore, Stored, TypingStore, UserStore,
 };
 
 pub use open::OpenError;
-pub use sql::{PoolUse, Relay};
+pub use sql::{Indexer, PoolUse, Relay};
 
 /// What storage is made of.
 #[derive(Debug, Clone)]
@@ -82,6 +82,8 @@ pub struct Stores {
     pub receipts: Arc<dyn ReceiptStore>,
     /// Chats and their members.
     pub chats: Arc<dyn ChatStore>,
+    /// Groups as they are made and changed.
+    pub groups: Arc<dyn GroupStore>,
     /// Accounts.
     pub users: Arc<dyn UserStore>,
     /// Address books and blocks.
@@ -96,6 +98,10 @@ pub struct Stores {
     pub typing: Arc<dyn TypingStore>,
     /// Token buckets.
     pub rate_limiter: Arc<dyn RateLimiter>,
+    /// Finds messages by their words.
+    pub search: Arc<dyn SearchStore>,
+    /// Keeps the search index up; somebody should [`Indexer::run`] it, and subscribe it to the events.
+    pub indexer: Arc<Indexer>,
     /// Publishes what the stores announce; somebody must [`Relay::run`] it.
     pub relay: Arc<Relay>,
     database: sql::Database,
@@ -159,6 +165,7 @@ pub async fn open(config: &StorageConfig, env: Arc<dyn Env>) -> Result<Stores, O
         annotations: sql.annotations,
         receipts: sql.receipts,
         chats: sql.chats,
+        groups: sql.groups,
         users: sql.users,
         contacts: sql.contacts,
         sessions: sql.sessions,
@@ -166,6 +173,8 @@ pub async fn open(config: &StorageConfig, env: Arc<dyn Env>) -> Result<Stores, O
         presence: Arc::new(memory::MemoryPresenceStore::default()),
         typing: Arc::new(memory::MemoryTypingStore::new(config.typing_notices)),
         rate_limiter: Arc::new(memory::MemoryRateLimiter::new(env)),
+        search: sql.search,
+        indexer: sql.indexer,
         relay: sql.relay,
         database: sql.database,
     })

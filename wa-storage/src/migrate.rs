@@ -39,8 +39,11 @@ const SQLITE: &[Embedded] = embedded! { "sqlite":
     13 "0013_receipt_history",
     14 "0014_outbox",
     15 "0015_health_probe",
+    16 "0016_group_invites",
+    17 "0017_ended_groups",
     19 "0019_reactions",
     20 "0020_stars",
+    23 "0023_search",
 };
 
 /// Makes or completes every table of the database at this URL. Opening a store does the same.

@@ -172,6 +172,10 @@ fn declared(folder: &str) -> BTreeMap<String, (String, Vec<String>)> {
                 let name = name.trim_end_matches(" (").to_owned();
                 assert!(tables.insert(name.clone(), (number.to_owned(), Vec::new())).is_none(), "{name} is made twice");
                 table = Some(name);
+            } else if let Some((name, arguments)) = line.strip_prefix("CREATE VIRTUAL TABLE ").and_then(|line| line.split_once(" USING fts5 (")) {
+                // What is elsewhere the column `id` is SQLite's rowid; arguments with a `=` are settings.
+                let columns = arguments.split(", ").filter(|argument| !argument.contains('=')).map(str::to_owned);
+                tables.insert(name.to_owned(), (number.to_owned(), std::iter::once("id".to_owned()).chain(columns).collect()));
             } else if let Some(column) = line.strip_prefix("    ").and_then(|line| line.split_whitespace().next())
                 && column.chars().all(|c| c.is_ascii_lowercase() || c == '_')
                 && let Some((_, columns)) = table.as_ref().and_then(|table| tables.get_mut(table))

@@ -10,6 +10,7 @@ pub(crate) mod history;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod profile;
+pub(crate) mod search;
 pub(crate) mod send;
 pub(crate) mod tail;
 
@@ -29,6 +30,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         Command::Chat(command) => command.run(&account, output).await,
         Command::Send(command) => command.run(&account, output).await,
         Command::Tail(command) => command.run(&account, output).await,
+        Command::Search(command) => command.run(&account, output).await,
         Command::Bench(command) => command.run(&server, output).await,
         Command::History(command) => command.run(&account, output).await,
         Command::Completions(command) => command.run(output),

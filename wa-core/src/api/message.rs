@@ -64,6 +64,48 @@ pub struct MessagePage {
     pub has_more: bool,
 }
 
+/// What is searched for, and where.
+#[derive(Clone)]
+pub struct SearchRequest {
+    /// In this chat; in all of the caller's chats if absent.
+    pub chat: Option<ChatId>,
+    /// What the user typed ([`crate::search`]).
+    pub query: String,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+    /// Clamped to 1..=100; 20 if absent.
+    pub limit: Option<i64>,
+}
+
+impl std::fmt::Debug for SearchRequest {
+    /// Search texts are in no log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SearchRequest").field("chat", &self.chat).finish_non_exhaustive()
+    }
+}
+
+/// A message that was found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SearchHit {
+    /// The message.
+    pub message: MessageView,
+    /// How well it fits: higher is better.
+    pub score: f64,
+}
+
+/// What was found, best first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SearchPage {
+    /// The messages.
+    pub results: Vec<SearchHit>,
+    /// Where the next page starts.
+    pub next_cursor: Option<String>,
+    /// Whether there is one.
+    pub has_more: bool,
+}
+
 /// What a client knows (contract, section 3.5).
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -188,6 +230,9 @@ pub trait MessageApi: Send + Sync {
 
     /// Deletes a bounded number of messages whose time has come. Returns whether more may be left.
     async fn expire(&self) -> Result<bool>;
+
+    /// The messages that match, best first, of one chat or of all the caller's.
+    async fn search(&self, caller: &Caller, request: SearchRequest) -> Result<SearchPage>;
 
     /// What the caller missed.
     async fn sync(&self, caller: &Caller, request: SyncRequest) -> Result<SyncAnswer>;

@@ -9,8 +9,11 @@ mod presence;
 mod user;
 
 pub use auth::{AuthApi, Authenticator, LoggedIn, LoggedInUser, OtpRequested, VerifyOtp};
-pub use chat::{ChatApi, ChatPage};
+pub use chat::{ChatApi, ChatPage, CreateGroup};
 pub use fan_out::{FanOutApi, Share};
-pub use message::{ForwardMessage, ForwardedMessage, HistoryQuery, MessageApi, MessagePage, Pending, SendMessage, Sent, SyncAnswer, SyncChat, SyncRequest};
+pub use message::{
+    ForwardMessage, ForwardedMessage, HistoryQuery, MessageApi, MessagePage, Pending, SearchHit, SearchPage, SearchRequest, SendMessage, Sent, SyncAnswer,
+    SyncChat, SyncRequest,
+};
 pub use presence::PresenceApi;
 pub use user::{PrivacyUpdate, Provision, UserApi};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 use super::Stored;
-use crate::id::{DeviceId, EventId, UserId};
+use crate::id::{ChatId, DeviceId, EventId, UserId};
 use crate::phone::Phone;
 use crate::privacy::PrivacySettings;
 use crate::time::Timestamp;
@@ -24,6 +24,15 @@ pub struct NewUser {
     pub at: Timestamp,
 }
 
+/// What came of erasing an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Erased {
+    /// It is erased; these devices were ended. None are left of an account that was erased before.
+    Done(Vec<DeviceId>),
+    /// Nothing was written: the user must leave these groups first, or a group would have a member without an account.
+    InGroups(Vec<ChatId>),
+}
+
 /// Accounts and their privacy settings.
 ///
 /// * `a_phone_has_one_account_also_under_concurrency`
@@ -34,6 +43,7 @@ pub struct NewUser {
 /// * `erasing_removes_every_personal_field`
 /// * `erasing_frees_the_phone`
 /// * `erasing_ends_every_session_and_leaves_their_event`
+/// * `an_account_in_a_group_is_not_erased`
 /// * `privacy_has_defaults_until_set`
 #[async_trait]
 pub trait UserStore: Send + Sync {
@@ -53,8 +63,8 @@ pub trait UserStore: Send + Sync {
     async fn set_last_seen(&self, seen: &[(UserId, Timestamp)]) -> Stored<()>;
 
     /// Erases an account: personal fields, contacts, blocks, settings and sessions go, the id stays. Writes the event
-    /// that ends the sessions' sockets, and returns the devices.
-    async fn erase(&self, id: UserId, event_id: EventId, at: Timestamp) -> Stored<Vec<DeviceId>>;
+    /// that ends the sessions' sockets, and returns the devices. Whoever is in a group is not erased.
+    async fn erase(&self, id: UserId, event_id: EventId, at: Timestamp) -> Stored<Erased>;
 
     /// The privacy settings of these users; the defaults for whoever never set any.
     async fn privacy(&self, ids: &[UserId]) -> Stored<BTreeMap<UserId, PrivacySettings>>;

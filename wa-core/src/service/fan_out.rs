@@ -68,8 +68,17 @@ impl FanOutService {
             Fact::ChatCreated { created_by, .. } if membership.kind == ChatKind::Direct => {
                 present.filter(|member| member.user_id == *created_by || !member.has_blocked).map(|member| member.user_id).collect()
             }
+            // Who came later is told of their own joining.
+            Fact::ChatCreated { .. } => present.filter(|member| member.joined_seq == Seq::ZERO).map(|member| member.user_id).collect(),
             _ => present.map(|member| member.user_id).collect(),
         })
+    }
+
+    /// Everybody present, and this one, present or not.
+    async fn chat_and(&self, chat: ChatId, user: UserId) -> Result<Vec<UserId>> {
+        let membership = self.deps.chats.membership(chat).await?;
+        let others = membership.iter().flat_map(|membership| membership.everyone()).map(|member| member.user_id).filter(|other| *other != user);
+        Ok(others.chain([user]).collect())
     }
 
     /// A read is told to those senders who may know of it, and to the reader's own devices.
@@ -127,6 +136,7 @@ impl FanOutApi for FanOutService {
     async fn recipients(&self, event: &Event, watchers: &[UserId]) -> Result<Vec<UserId>> {
         match event.audience() {
             Audience::Chat { chat_id, except } => self.chat(event, chat_id, except).await,
+            Audience::ChatAnd { chat_id, user_id } => self.chat_and(chat_id, user_id).await,
             Audience::MembersOf { chat_id, users } => self.members(event, chat_id, users).await,
             Audience::Watchers(owner) => {
                 let watchers: BTreeSet<UserId> = watchers.iter().copied().collect();

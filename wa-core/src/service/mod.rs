@@ -5,6 +5,7 @@ mod access;
 mod auth;
 mod chat;
 mod fan_out;
+mod fields;
 mod inbox;
 mod message;
 mod names;

@@ -6,20 +6,19 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::chat::Departure;
+use super::fields::{self, avatar_url, line};
 use super::names::Names;
 use super::people::People;
 use crate::api::{PrivacyUpdate, Provision, UserApi};
-use crate::error::{Conflict, Error, FieldError, Missing, Result};
+use crate::error::{Conflict, Error, Missing, Result};
 use crate::id::UserId;
 use crate::limits::Limits;
 use crate::phone::Phone;
-use crate::ports::{ContactStore, Env, EnvExt, FanOut, NewUser, UserStore};
+use crate::ports::{ChatStore, ContactStore, Env, EnvExt, Erased, FanOut, GroupStore, NewUser, UserStore};
 use crate::privacy::PrivacySettings;
 use crate::session::Caller;
 use crate::user::{ContactView, Profile, ProfileUpdate, RegisteredUser, User};
-
-/// Bytes of the address of a picture: what browsers and proxies carry.
-const AVATAR_URL_LENGTH: usize = 2048;
 
 /// What the user service stands on.
 #[derive(Clone)]
@@ -28,6 +27,10 @@ pub struct UserDeps {
     pub users: Arc<dyn UserStore>,
     /// Address books and blocks.
     pub contacts: Arc<dyn ContactStore>,
+    /// Chats and who is in them.
+    pub chats: Arc<dyn ChatStore>,
+    /// Groups, which an erased account leaves.
+    pub groups: Arc<dyn GroupStore>,
     /// Names kept at hand, shared with the message service.
     pub names: Arc<Names>,
     /// The sockets of this process.
@@ -71,44 +74,12 @@ impl UserService {
     }
 }
 
-/// A name or status text as it is kept: without white space around it, one line of it for names.
-fn line(field: &'static str, text: &str, max: usize, may_break: bool) -> Result<String, FieldError> {
-    let text = text.trim();
-    let wrong = |message: String| Err(FieldError { field: field.to_owned(), message });
-    if text.chars().nth(max).is_some() {
-        wrong(format!("must have at most {max} characters"))
-    } else if text.chars().any(|c| c.is_control() && !(may_break && c == '\n')) {
-        wrong("must not contain control characters".to_owned())
-    } else {
-        Ok(text.to_owned())
-    }
-}
-
-/// The address of a picture: none, one on the web, or one on this server.
-fn avatar_url(text: &str) -> Result<String, FieldError> {
-    let text = text.trim();
-    let on_the_web = ["https://", "http://"].iter().find_map(|scheme| text.strip_prefix(scheme)).is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'));
-    let here = text.starts_with('/') && !text.starts_with("//");
-    let plain = text.chars().all(|c| !c.is_control() && !c.is_whitespace() && !matches!(c, '"' | '\'' | '<' | '>' | '\\' | '`'));
-    if text.is_empty() || (text.len() <= AVATAR_URL_LENGTH && plain && (on_the_web || here)) {
-        return Ok(text.to_owned());
-    }
-    let message = format!("must be empty, an http(s) URL, or a path on this server, of at most {AVATAR_URL_LENGTH} bytes");
-    Err(FieldError { field: "avatar_url".to_owned(), message })
-}
-
-/// Checks an update as a whole, so that a client sees all that is wrong with it.
 fn checked(update: &ProfileUpdate, limits: &Limits) -> Result<ProfileUpdate> {
-    let results = [
+    let [display_name, status_text, avatar_url] = fields::all([
         update.display_name.as_deref().map(|text| line("display_name", text, limits.display_name_length, false)),
         update.status_text.as_deref().map(|text| line("status_text", text, limits.status_text_length, true)),
         update.avatar_url.as_deref().map(avatar_url),
-    ];
-    let errors: Vec<FieldError> = results.iter().filter_map(|result| result.as_ref()?.as_ref().err().cloned()).collect();
-    if !errors.is_empty() {
-        return Err(Error::Validation(errors));
-    }
-    let [display_name, status_text, avatar_url] = results.map(|result| result.and_then(Result::ok));
+    ])?;
     Ok(ProfileUpdate { display_name, status_text, avatar_url })
 }
 
@@ -156,10 +127,25 @@ impl UserApi for UserService {
         if !is_confirmed {
             return Err(Error::invalid("confirm", rule));
         }
-        let erased = self.deps.users.erase(user.id, self.deps.env.new_id(), self.deps.env.now()).await;
-        self.deps.names.forget(user.id);
-        self.deps.fan_out.cut(&erased?).await;
-        Ok(())
+        let deps = &self.deps;
+        let departure = Departure { chats: &*deps.chats, groups: &*deps.groups, names: &deps.names, env: &*deps.env };
+        for _ in 0..deps.limits.send_decisions {
+            let erased = deps.users.erase(user.id, deps.env.new_id(), deps.env.now()).await;
+            deps.names.forget(user.id);
+            match erased? {
+                Erased::Done(devices) => {
+                    deps.fan_out.cut(&devices).await;
+                    return Ok(());
+                }
+                // Should this end half-way, the account stands, and a repetition leaves the rest.
+                Erased::InGroups(groups) => {
+                    for group in groups {
+                        departure.leave(user.id, group).await?;
+                    }
+                }
+            }
+        }
+        Err(Error::unavailable("the user was added to groups all the time"))
     }
 
     async fn profile(&self, caller: &Caller, id: UserId) -> Result<Profile> {

@@ -37,7 +37,7 @@ async fn a_new_chat_and_a_new_message_reach_both_sides_once() {
     }
     let both = BTreeSet::from([alice.user_id, bob.user_id]);
     let announced = announced(&world).await;
-    let [(Fact::ChatCreated { chat_id, created_by }, to_chat), (Fact::MessageNew(new), to_message)] = &announced[..] else {
+    let [(Fact::ChatCreated { chat_id, created_by, .. }, to_chat), (Fact::MessageNew(new), to_message)] = &announced[..] else {
         panic!("one chat and one message, not {announced:?}");
     };
     assert_eq!((*chat_id, *created_by, to_chat, to_message), (chat, alice.user_id, &both, &both));

@@ -4,6 +4,7 @@
 mod chats;
 mod conversation;
 mod events;
+mod groups;
 mod login;
 mod people;
 mod sync;

@@ -120,6 +120,8 @@ impl World {
         let users = UserService::new(UserDeps {
             users: stores.users.clone(),
             contacts: stores.contacts.clone(),
+            chats: stores.chats.clone(),
+            groups: stores.groups.clone(),
             names: names.clone(),
             fan_out: outside.clone(),
             env: env.clone(),
@@ -127,9 +129,11 @@ impl World {
         });
         let chats = ChatService::new(ChatDeps {
             chats: stores.chats.clone(),
+            groups: stores.groups.clone(),
             messages: stores.messages.clone(),
             users: stores.users.clone(),
             contacts: stores.contacts.clone(),
+            names: names.clone(),
             env: env.clone(),
             limits: limits.clone(),
         });
@@ -138,6 +142,7 @@ impl World {
             changes: stores.changes.clone(),
             annotations: stores.annotations.clone(),
             receipts: stores.receipts.clone(),
+            search: stores.search.clone(),
             chats: stores.chats.clone(),
             users: stores.users.clone(),
             contacts: stores.contacts.clone(),

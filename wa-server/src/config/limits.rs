@@ -29,6 +29,8 @@ pub(super) fn read(from: &mut Reader) -> Limits {
         ws_other: from.rate("limits.ws_other", default.ws_other),
 
         group_size: from.count("limits.group_size", default.group_size, 2..=100_000),
+        group_name_length: from.count("limits.group_name_length", default.group_name_length, 1..=100),
+        group_description_length: from.count("limits.group_description_length", default.group_description_length, 1..=512),
         text_length: from.count("limits.text_length", default.text_length, 1..=65_536),
         caption_length: from.count("limits.caption_length", default.caption_length, 1..=65_536),
         client_msg_id_length: from.count("limits.client_msg_id_length", default.client_msg_id_length, 36..=128),
@@ -76,6 +78,13 @@ pub(super) fn read(from: &mut Reader) -> Limits {
         page: from.count("limits.page", default.page, 1..=10_000),
         history_page_default: from.count("limits.history_page_default", default.history_page_default, 1..=10_000),
         list_page_default: from.count("limits.list_page_default", default.list_page_default, 1..=10_000),
+
+        search_query_length: from.count("limits.search_query_length", default.search_query_length, 1..=1000),
+        search_query_words: from.count("limits.search_query_words", default.search_query_words, 1..=100),
+        search_window: from.count("limits.search_window", default.search_window, 10..=10_000),
+        search_window_per_chat: from.count("limits.search_window_per_chat", default.search_window_per_chat, 1..=10_000),
+        search_chats: from.count("limits.search_chats", default.search_chats, 1..=100_000),
+        search_catch_up: from.count("limits.search_catch_up", default.search_catch_up, 0..=100_000),
     };
     check_together(from, &mut limits);
     limits

@@ -110,6 +110,8 @@ fn every_key_of_the_contract_is_known() {
         "limits.upload",
         "limits.ws_messages",
         "limits.group_size",
+        "limits.group_name_length",
+        "limits.group_description_length",
         "limits.text_length",
         "limits.ws_frame",
         "limits.edit_window",

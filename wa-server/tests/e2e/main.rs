@@ -10,6 +10,7 @@ mod embedded;
 mod lifecycle;
 mod messages;
 mod presence;
+mod search;
 mod secrecy;
 mod socket;
 #[expect(dead_code, reason = "the checks of tests/chaos use the rest")]

@@ -12,6 +12,7 @@ async fn tokens_codes_bodies_and_phones_are_in_no_log_and_no_metric() {
     let server = TestServer::with(|config| config.auth.jwt_secret = Some(Secret::new(JWT_SECRET))).await;
     let (alice, bob, chat) = server.couple().await;
     let (said, private_name) = ("what alice said to bob alone", "a name nobody logs");
+    let searched = "what-nobody-may-know-alice-searched";
     alice.patch("/users/me", json!({ "display_name": private_name })).await.ok(200);
     let mut b = bob.connect().await;
     b.settle().await;
@@ -19,7 +20,10 @@ async fn tokens_codes_bodies_and_phones_are_in_no_log_and_no_metric() {
     a.say(&chat, said).await;
     b.expect("message.new").await;
     alice.say(&chat, said).await;
+    alice.get(&format!("/messages/search?q={searched}")).await.ok(200);
     // And all the ways in which things go wrong.
+    alice.get(&format!("/chats/{chat}/messages/search?q={searched}&cursor=nonsense")).await.refused(400, "BAD_REQUEST");
+    alice.get(&format!("/messages/search?q={}", searched.repeat(10))).await.refused(422, "VALIDATION_ERROR");
     let otp = server.otp(&alice.phone).await;
     let wrong = format!("{:06}", (otp.parse::<u32>().unwrap() + 1) % 1_000_000);
     server.post("/auth/verify-otp", json!({ "phone": alice.phone, "otp": wrong })).await.refused(400, "OTP_INVALID");
@@ -57,6 +61,7 @@ async fn tokens_codes_bodies_and_phones_are_in_no_log_and_no_metric() {
         ("a new access token", renewed_access),
         ("a new refresh token", renewed_refresh),
         ("a message", said),
+        ("a search", searched),
         ("a name", private_name),
         ("a phone", alice.phone.as_str()),
         ("another phone", bob.phone.as_str()),

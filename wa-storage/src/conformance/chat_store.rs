@@ -34,7 +34,7 @@ pub async fn a_new_chat_leaves_one_event(s: &Subject) {
     s.chats.create_direct(s.new_chat(a, b)).await.expect("found");
     let events = s.outbox.drain().await;
     let [event] = events.as_slice() else { panic!("expected one event, got {events:?}") };
-    assert_eq!((event.id, event.at, &event.fact), (new.event_id, new.at, &Fact::ChatCreated { chat_id: new.id, created_by: a }));
+    assert_eq!((event.id, event.at, &event.fact), (new.event_id, new.at, &Fact::ChatCreated { chat_id: new.id, created_by: a, group: None }));
 }
 
 /// Case.

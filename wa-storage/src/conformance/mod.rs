@@ -10,11 +10,13 @@ pub mod change_store;
 pub mod chat_store;
 pub mod contact_store;
 pub mod event_bus;
+pub mod group_store;
 pub mod message_store;
 pub mod otp_store;
 pub mod presence_store;
 pub mod rate_limiter;
 pub mod receipt_store;
+pub mod search_store;
 pub mod session_store;
 pub mod typing_store;
 pub mod user_store;
@@ -101,6 +103,22 @@ macro_rules! conformance_cases {
                 personal_settings_are_the_users_own
                 a_user_knows_the_rev_of_each_of_their_chats
             ]
+            group_store: [
+                a_new_group_has_its_members_its_first_message_and_its_events
+                a_group_with_an_unknown_user_is_not_made
+                a_refused_decision_writes_nothing
+                a_change_takes_a_rev_for_each_message_and_step
+                a_change_of_members_makes_a_new_membership_version
+                concurrent_changes_are_each_decided_on_the_one_before
+                a_member_sees_from_joining_on_and_a_returning_one_from_the_return_on
+                an_erased_user_is_not_let_in
+                properties_roles_and_timer_read_back
+                the_timer_of_a_direct_chat_is_one_for_both
+                the_last_member_who_leaves_ends_the_group
+                an_ended_group_is_purged_in_bounded_steps
+                a_new_invite_revokes_the_one_before
+                a_revoked_invite_lets_nobody_in
+            ]
             user_store: [
                 a_phone_has_one_account_also_under_concurrency
                 an_account_without_a_phone_is_found_by_its_id
@@ -110,6 +128,7 @@ macro_rules! conformance_cases {
                 erasing_removes_every_personal_field
                 erasing_frees_the_phone
                 erasing_ends_every_session_and_leaves_their_event
+                an_account_in_a_group_is_not_erased
                 privacy_has_defaults_until_set
             ]
             contact_store: [
@@ -119,6 +138,21 @@ macro_rules! conformance_cases {
                 blocking_twice_is_blocking_once
                 relations_tell_both_directions_apart
                 a_relation_to_an_unknown_user_is_a_strangers
+            ]
+            search_store: [
+                a_stored_message_is_found_at_once
+                every_clause_must_be_met
+                a_phrase_is_found_in_its_order_only
+                an_open_word_finds_what_begins_with_it
+                scripts_without_spaces_are_found_within_a_run
+                captions_and_names_of_files_and_places_are_searched
+                system_messages_are_not_searched
+                terms_without_words_find_nothing
+                matches_come_newest_first_and_bounded
+                matches_are_bounded_per_chat_in_the_order_of_the_chats
+                only_the_named_chats_are_searched
+                what_the_viewer_cannot_see_is_not_found
+                a_bounded_catch_up_goes_on_with_the_next_search
             ]
             session_store: [
                 a_refresh_token_rotates_once

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 use wa_core::event::{Event, Fact};
 use wa_core::ports::{
-    AnnotationStore, ChangeStore, ChatStore, ContactStore, Env as _, EnvExt as _, EventBus, EventHandler, MessageStore, OtpStore, PresenceStore, RateLimiter,
-    ReceiptStore, SessionStore, Stored, Subscription, TypingStore, UserStore,
+    AnnotationStore, ChangeStore, ChatStore, ContactStore, Env as _, EnvExt as _, EventBus, EventHandler, GroupStore, MessageStore, OtpStore, PresenceStore,
+    RateLimiter, ReceiptStore, SearchStore, SessionStore, Stored, Subscription, TypingStore, UserStore,
 };
 use wa_core::testing::SimEnv;
 use wa_core::time::Timestamp;
@@ -42,6 +42,10 @@ pub struct Subject {
     pub receipts: Arc<dyn ReceiptStore>,
     /// Chats.
     pub chats: Arc<dyn ChatStore>,
+    /// Groups.
+    pub groups: Arc<dyn GroupStore>,
+    /// Search.
+    pub search: Arc<dyn SearchStore>,
     /// Accounts.
     pub users: Arc<dyn UserStore>,
     /// Address books.
@@ -75,6 +79,8 @@ impl Subject {
             annotations: Arc::clone(&stores.annotations),
             receipts: Arc::clone(&stores.receipts),
             chats: Arc::clone(&stores.chats),
+            groups: Arc::clone(&stores.groups),
+            search: Arc::clone(&stores.search),
             users: Arc::clone(&stores.users),
             contacts: Arc::clone(&stores.contacts),
             sessions: Arc::clone(&stores.sessions),

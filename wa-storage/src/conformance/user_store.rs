@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use wa_core::event::Fact;
-use wa_core::ports::NewUser;
+use wa_core::ports::{Erased, NewUser};
 use wa_core::privacy::{PrivacySettings, ShownTo};
 use wa_core::user::{DEFAULT_STATUS_TEXT, ProfileUpdate, User};
 
@@ -92,7 +92,7 @@ pub async fn erasing_removes_every_personal_field(s: &Subject) {
     let chat = s.chat_of(id, other).await.id;
     let sent = s.send(chat, id, "what stays").await;
     s.env.advance(Duration::from_secs(1));
-    assert!(s.users.erase(id, s.id(), s.now()).await.expect("erased").is_empty(), "there was no device");
+    assert_eq!(s.users.erase(id, s.id(), s.now()).await.expect("erased"), Erased::Done(vec![]), "there was no device");
     let tombstone = User {
         id,
         phone: None,
@@ -140,7 +140,7 @@ pub async fn erasing_ends_every_session_and_leaves_their_event(s: &Subject) {
     }
     s.outbox.drain().await;
     let event_id = s.id();
-    let mut ended = s.users.erase(user, event_id, s.now()).await.expect("erased");
+    let Erased::Done(mut ended) = s.users.erase(user, event_id, s.now()).await.expect("erased") else { panic!("they were in no group") };
     ended.sort_unstable();
     assert_eq!(ended, devices);
     for device in devices {
@@ -155,8 +155,28 @@ pub async fn erasing_ends_every_session_and_leaves_their_event(s: &Subject) {
     let mut told = told.clone();
     told.sort_unstable();
     assert_eq!((event.id, *user_id, told), (event_id, user, devices.to_vec()));
-    assert!(s.users.erase(user, s.id(), s.now()).await.expect("answered").is_empty());
+    assert_eq!(s.users.erase(user, s.id(), s.now()).await.expect("answered"), Erased::Done(vec![]));
     assert!(s.facts().await.is_empty(), "erasing again announces nothing");
+}
+
+/// Case.
+pub async fn an_account_in_a_group_is_not_erased(s: &Subject) {
+    let (admin, user) = (s.user().await, s.user_with_phone(phone(1)).await);
+    let groups = [s.group(admin, &[user]).await, s.group(user, &[admin]).await];
+    s.chat_of(admin, user).await;
+    s.log_in(user).await;
+    s.outbox.drain().await;
+    let Erased::InGroups(mut found) = s.users.erase(user, s.id(), s.now()).await.expect("answered") else { panic!("they are in two groups") };
+    found.sort_unstable();
+    let mut expected = groups;
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+    assert!(!get(s, user).await.is_deleted && s.sessions.list(user).await.expect("read").len() == 1 && s.facts().await.is_empty());
+    for group in groups {
+        s.leave(group, user).await;
+    }
+    assert!(matches!(s.users.erase(user, s.id(), s.now()).await.expect("erased"), Erased::Done(ended) if ended.len() == 1));
+    assert!(get(s, user).await.is_deleted);
 }
 
 /// Case.

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use wa_core::chat::{AutoDeleteTimer, Chat, ChatCursor, ChatKind, Member, Membership, Personal, Role};
 use wa_core::error::StoreError;
 use wa_core::event::{Event, Fact};
+use wa_core::group::GroupProfile;
 use wa_core::id::{ChatId, UserId};
 use wa_core::message::{Rev, Seq};
 use wa_core::ports::{ChatStore, Env, EnvExt as _, ListedChat, NewDirectChat, PersonalUpdate, Stored};
@@ -38,10 +39,18 @@ pub(crate) struct SqlChatStore {
 
 /// What a listed chat is read from.
 const LISTED: &str = "SELECT c.id, c.type, c.last_seq, c.rev, p.auto_delete_timer, c.created_at, c.updated_at, c.last_activity_at,
-     p.is_muted, p.mute_until, p.is_pinned FROM chat_participants p JOIN chats c ON c.id = p.chat_id WHERE p.left_seq IS NULL AND p.user_id = ";
+     p.is_muted, p.mute_until, p.is_pinned, g.name, g.description, g.avatar_url
+     FROM chat_participants p JOIN chats c ON c.id = p.chat_id LEFT JOIN groups g ON g.chat_id = c.id WHERE p.left_seq IS NULL AND p.user_id = ";
 
 fn listed(row: &Row) -> Stored<ListedChat> {
-    Ok(ListedChat { chat: chat(row)?, personal: Personal { is_muted: row.flag(8)?, mute_until: row.maybe_time(9)?, is_pinned: row.flag(10)? } })
+    let group = match row.maybe_text(11)? {
+        Some(name) => Some(GroupProfile { name, description: row.text(12)?, avatar_url: row.text(13)? }),
+        None => None,
+    };
+    Ok(ListedChat {
+        chat: Chat { group, ..chat(row)? },
+        personal: Personal { is_muted: row.flag(8)?, mute_until: row.maybe_time(9)?, is_pinned: row.flag(10)? },
+    })
 }
 
 fn chat(row: &Row) -> Stored<Chat> {
@@ -54,6 +63,7 @@ fn chat(row: &Row) -> Stored<Chat> {
         created_at: row.time(5)?,
         updated_at: row.time(6)?,
         last_activity_at: row.time(7)?,
+        group: None,
     })
 }
 
@@ -68,13 +78,9 @@ fn role(row: &Row, column: usize) -> Stored<Role> {
 }
 
 fn timer(row: &Row, column: usize) -> Stored<AutoDeleteTimer> {
-    Ok(match row.text(column)?.as_str() {
-        "off" => AutoDeleteTimer::Off,
-        "24h" => AutoDeleteTimer::Day,
-        "7d" => AutoDeleteTimer::Week,
-        "90d" => AutoDeleteTimer::Quarter,
-        _ => return Err(row.corrupt("an unknown timer")),
-    })
+    let text = row.text(column)?;
+    let timers = [AutoDeleteTimer::Off, AutoDeleteTimer::Day, AutoDeleteTimer::Week, AutoDeleteTimer::Quarter];
+    timers.into_iter().find(|timer| timer.as_str() == text).ok_or_else(|| row.corrupt("an unknown timer"))
 }
 
 impl SqlChatStore {
@@ -83,37 +89,42 @@ impl SqlChatStore {
     }
 
     async fn load_membership(&self, chat: ChatId) -> Stored<Option<Arc<Membership>>> {
-        let query = Statement::fixed(
-            "SELECT c.type, c.membership_version, COALESCE(g.is_admin_only, FALSE), p.auto_delete_timer, p.user_id, p.role, p.joined_seq, p.joined_at, p.left_seq,
-                 c.type = 'direct' AND EXISTS (SELECT 1 FROM contacts b JOIN chat_participants o ON o.chat_id = c.id AND o.user_id = b.contact_id
-                                               WHERE b.user_id = p.user_id AND b.is_blocked)
-             FROM chats c JOIN chat_participants p ON p.chat_id = c.id LEFT JOIN groups g ON g.chat_id = c.id WHERE c.id = $1",
-        );
-        let rows = self.db.read(query.bind(chat)).await?;
-        let Some(head) = rows.first() else {
-            return Ok(None);
-        };
-        let mut members = BTreeMap::new();
-        for row in &rows {
-            let member = Member {
-                user_id: row.id(4)?,
-                role: role(row, 5)?,
-                joined_seq: Seq::new(row.int(6)?),
-                joined_at: row.time(7)?,
-                left_seq: row.maybe_int(8)?.map(Seq::new),
-                has_blocked: row.flag(9)?,
-            };
-            members.insert(member.user_id, member);
-        }
-        Ok(Some(Arc::new(Membership {
-            chat_id: chat,
-            kind: kind(head, 0)?,
-            version: head.int(1)?,
-            is_admin_only: head.flag(2)?,
-            auto_delete_timer: timer(head, 3)?,
-            members,
-        })))
+        membership(chat, &self.db.read(Statement::fixed(MEMBERSHIP).bind(chat)).await?)
     }
+}
+
+/// What [`membership`] is read from.
+pub(super) const MEMBERSHIP: &str =
+    "SELECT c.type, c.membership_version, COALESCE(g.is_admin_only, FALSE), p.auto_delete_timer, p.user_id, p.role, p.joined_seq, p.joined_at, p.left_seq,
+         c.type = 'direct' AND EXISTS (SELECT 1 FROM contacts b JOIN chat_participants o ON o.chat_id = c.id AND o.user_id = b.contact_id
+                                       WHERE b.user_id = p.user_id AND b.is_blocked)
+     FROM chats c JOIN chat_participants p ON p.chat_id = c.id LEFT JOIN groups g ON g.chat_id = c.id WHERE c.id = $1";
+
+/// The membership that these rows are; `None` if there are none.
+pub(super) fn membership(chat: ChatId, rows: &[Row]) -> Stored<Option<Arc<Membership>>> {
+    let Some(head) = rows.first() else {
+        return Ok(None);
+    };
+    let mut members = BTreeMap::new();
+    for row in rows {
+        let member = Member {
+            user_id: row.id(4)?,
+            role: role(row, 5)?,
+            joined_seq: Seq::new(row.int(6)?),
+            joined_at: row.time(7)?,
+            left_seq: row.maybe_int(8)?.map(Seq::new),
+            has_blocked: row.flag(9)?,
+        };
+        members.insert(member.user_id, member);
+    }
+    Ok(Some(Arc::new(Membership {
+        chat_id: chat,
+        kind: kind(head, 0)?,
+        version: head.int(1)?,
+        is_admin_only: head.flag(2)?,
+        auto_delete_timer: timer(head, 3)?,
+        members,
+    })))
 }
 
 const BY_PAIR: &str = "SELECT c.id, c.type, c.last_seq, c.rev, p.auto_delete_timer, c.created_at, c.updated_at, c.last_activity_at
@@ -129,7 +140,7 @@ async fn insert_direct(tx: &mut Tx<'_>, new: &NewDirectChat, participants: [Uuid
         let rows = participants.into_iter().zip(new.pair.users()).map(|(id, user)| -> [Value; 4] { [id.into(), new.id.into(), user.into(), new.at.into()] });
         let insert = tx.build("INSERT INTO chat_participants (id, chat_id, user_id, joined_at) VALUES ").rows(rows);
         tx.execute(insert).await?;
-        let fact = Fact::ChatCreated { chat_id: new.id, created_by: new.created_by };
+        let fact = Fact::ChatCreated { chat_id: new.id, created_by: new.created_by, group: None };
         tx.announce(Event { id: new.event_id, at: new.at, fact });
     }
     let rows = tx.fetch(Statement::fixed(BY_PAIR).bind(new.pair.key())).await?;

@@ -7,11 +7,15 @@ mod change_store;
 mod chat_store;
 mod contact_store;
 mod db;
+mod group_store;
+mod indexer;
 mod message_row;
 mod message_store;
 mod receipt_store;
 mod receive;
 mod relay;
+mod search_index;
+mod search_store;
 mod session_store;
 mod statement;
 #[cfg(all(test, feature = "conformance"))]
@@ -21,10 +25,13 @@ mod writer;
 
 use std::sync::Arc;
 
-use wa_core::ports::{AnnotationStore, ChangeStore, ChatStore, ContactStore, Env, MessageStore, ReceiptStore, SessionStore, Stored, UserStore};
+use wa_core::ports::{
+    AnnotationStore, ChangeStore, ChatStore, ContactStore, Env, GroupStore, MessageStore, ReceiptStore, SearchStore, SessionStore, Stored, UserStore,
+};
 
 pub use db::PoolUse;
 pub(crate) use db::{Db, tear_down_file};
+pub use indexer::Indexer;
 pub use relay::Relay;
 use statement::Statement;
 use writer::Writer;
@@ -36,9 +43,12 @@ pub(crate) struct SqlStores {
     pub(crate) annotations: Arc<dyn AnnotationStore>,
     pub(crate) receipts: Arc<dyn ReceiptStore>,
     pub(crate) chats: Arc<dyn ChatStore>,
+    pub(crate) groups: Arc<dyn GroupStore>,
     pub(crate) users: Arc<dyn UserStore>,
     pub(crate) contacts: Arc<dyn ContactStore>,
     pub(crate) sessions: Arc<dyn SessionStore>,
+    pub(crate) search: Arc<dyn SearchStore>,
+    pub(crate) indexer: Arc<Indexer>,
     pub(crate) relay: Arc<Relay>,
     pub(crate) database: Database,
 }
@@ -58,7 +68,8 @@ impl SqlStores {
         let memberships = Arc::new(chat_store::memberships());
         let kept_sessions = Arc::new(session_store::sessions());
         let both = || (Arc::clone(&db), Arc::clone(&writer));
-        let (messages, receipts, chats, users, contacts, sessions) = (both(), both(), both(), both(), both(), both());
+        let (messages, receipts, chats, groups, users, contacts, sessions) = (both(), both(), both(), both(), both(), both(), both());
+        let search = Arc::new(search_store::SqlSearchStore::new(Arc::clone(&db), Arc::clone(&writer), Arc::clone(&env)));
         let (changes, annotations) = (Arc::clone(&writer), both());
         Self {
             messages: Arc::new(message_store::SqlMessageStore::new(messages.0, messages.1)),
@@ -66,9 +77,12 @@ impl SqlStores {
             annotations: Arc::new(annotation_store::SqlAnnotationStore::new(annotations.0, annotations.1)),
             receipts: Arc::new(receipt_store::SqlReceiptStore::new(receipts.0, receipts.1)),
             chats: Arc::new(chat_store::SqlChatStore::new(chats.0, chats.1, Arc::clone(&memberships), Arc::clone(&env))),
+            groups: Arc::new(group_store::SqlGroupStore::new(groups.0, groups.1, Arc::clone(&memberships), Arc::clone(&env))),
             users: Arc::new(user_store::SqlUserStore::new(users.0, users.1, Arc::clone(&kept_sessions), Arc::clone(&memberships))),
             contacts: Arc::new(contact_store::SqlContactStore::new(contacts.0, contacts.1, memberships, Arc::clone(&env))),
             sessions: Arc::new(session_store::SqlSessionStore::new(sessions.0, sessions.1, kept_sessions, Arc::clone(&env))),
+            indexer: Arc::new(Indexer::new(Arc::clone(&search))),
+            search,
             relay: Arc::new(Relay::new(Arc::clone(&db), Arc::clone(&writer), relay_end)),
             database: Database { db, writer, env },
         }

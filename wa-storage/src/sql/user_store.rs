@@ -8,7 +8,7 @@ use wa_core::error::StoreError;
 use wa_core::event::{Event, Fact};
 use wa_core::id::{ChatId, DeviceId, EventId, UserId};
 use wa_core::phone::Phone;
-use wa_core::ports::{NewUser, Stored, UserStore};
+use wa_core::ports::{Erased, NewUser, Stored, UserStore};
 use wa_core::privacy::{PrivacySettings, ShownTo};
 use wa_core::time::Timestamp;
 use wa_core::user::{ProfileUpdate, User};
@@ -175,11 +175,18 @@ impl UserStore for SqlUserStore {
         Ok(())
     }
 
-    async fn erase(&self, id: UserId, event_id: EventId, at: Timestamp) -> Stored<Vec<DeviceId>> {
+    async fn erase(&self, id: UserId, event_id: EventId, at: Timestamp) -> Stored<Erased> {
         let (sessions, memberships) = (Arc::clone(&self.sessions), Arc::clone(&self.memberships));
         self.writer
             .run(move |tx| {
                 Box::pin(async move {
+                    let groups = Statement::fixed(
+                        "SELECT p.chat_id FROM chat_participants p JOIN chats c ON c.id = p.chat_id WHERE p.user_id = $1 AND p.left_seq IS NULL AND c.type = 'group'",
+                    );
+                    let groups = tx.fetch(groups.bind(id)).await?.iter().map(|row| row.id(0)).collect::<Stored<Vec<ChatId>>>()?;
+                    if !groups.is_empty() {
+                        return Ok(Erased::InGroups(groups));
+                    }
                     // Ended sessions carried the phone as well.
                     let all = tx.fetch(Statement::fixed("SELECT device_id FROM sessions WHERE user_id = $1").bind(id)).await?;
                     let all = all.iter().map(|row| row.id(0)).collect::<Stored<Vec<DeviceId>>>()?;
@@ -188,7 +195,7 @@ impl UserStore for SqlUserStore {
                         all.into_iter().for_each(|device| sessions.forget(device));
                         chats.into_iter().for_each(|chat| memberships.forget(chat));
                     });
-                    Ok(devices)
+                    Ok(Erased::Done(devices))
                 })
             })
             .await

@@ -169,6 +169,8 @@ pub(super) enum Wire {
     Typing(Typing),
     Presence(PresenceView),
     ChatCreated(Box<ChatView>),
+    /// A chat or who is in it changed.
+    ChatChanged(WireChange),
     Resync,
     Ack,
     Pong,
@@ -194,6 +196,12 @@ pub(super) struct Annotated<T> {
     pub(super) rev: Rev,
     #[serde(flatten)]
     pub(super) what: T,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct WireChange {
+    pub(super) chat_id: ChatId,
+    pub(super) rev: Rev,
 }
 
 #[derive(Deserialize)]
@@ -249,6 +257,7 @@ fn read(event: &str, data: &str) -> serde_json::Result<Wire> {
         "typing" => Wire::Typing(serde_json::from_str(data)?),
         "presence" => Wire::Presence(serde_json::from_str(data)?),
         "chat.created" => Wire::ChatCreated(serde_json::from_str(data)?),
+        "chat.updated" | "group.member.added" | "group.member.removed" => Wire::ChatChanged(serde_json::from_str(data)?),
         "resync" => Wire::Resync,
         "ack" => Wire::Ack,
         "pong" => Wire::Pong,

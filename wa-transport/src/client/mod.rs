@@ -48,7 +48,7 @@ use url::Url;
 pub use connection::{ConnectOptions, Connection, Start};
 pub use error::{ApiError, BoxError, ClientError};
 pub use events::{Deleted, Reaction, Receipt, Sent, ServerEvent, Starred, Typing};
-pub use rest::{Mute, Outgoing};
+pub use rest::{Invite, Mute, Outgoing};
 use tokens::TokenKeeper;
 pub use tokens::{TokenStore, Tokens};
 pub use track::{Position, State};

@@ -4,8 +4,11 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
-use wa_core::api::{ChatPage, ForwardedMessage, HistoryQuery, LoggedIn, MessagePage, OtpRequested, PrivacyUpdate, SyncAnswer, SyncRequest};
-use wa_core::chat::ChatView;
+use wa_core::api::{
+    ChatPage, ForwardedMessage, HistoryQuery, LoggedIn, MessagePage, OtpRequested, PrivacyUpdate, SearchPage, SearchRequest, SyncAnswer, SyncRequest,
+};
+use wa_core::chat::{AutoDeleteTimer, ChatView, Role};
+use wa_core::group::ProfileChange;
 use wa_core::id::{ChatId, DeviceId, MessageId, UserId};
 use wa_core::message::{MessageKind, MessageView};
 use wa_core::privacy::PrivacySettings;
@@ -78,6 +81,22 @@ pub enum Mute {
     Until(Timestamp),
     /// For ever.
     Forever,
+}
+
+/// An invite into a group.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invite {
+    /// What [`Client::join`] takes.
+    pub code: String,
+    /// Where a person follows it.
+    pub url: String,
+}
+
+impl std::fmt::Debug for Invite {
+    /// Whoever reads the code may come in.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Invite")
+    }
 }
 
 #[derive(Deserialize)]
@@ -289,6 +308,83 @@ impl Client {
     }
 }
 
+/// Groups (contract, section 1.3).
+impl Client {
+    /// Makes a group of these people, of which the caller is the admin.
+    ///
+    /// # Errors
+    /// VALIDATION_ERROR, NOT_FOUND family naming unknown users, FORBIDDEN where a block stands between, GROUP_FULL.
+    pub async fn create_group(&self, name: &str, description: &str, users: &[UserId]) -> Result<ChatView, ClientError> {
+        let body = json!({"type": "group", "name": name, "description": description, "participant_ids": users});
+        // Not repeated: a second request would make a second group.
+        self.call(Call::post("/chats").once().json(body)?).await
+    }
+
+    /// Changes a group; `None` leaves a field as it is. For admins.
+    ///
+    /// # Errors
+    /// VALIDATION_ERROR, NOT_ADMIN, NOT_CHAT_MEMBER, NOT_FOUND family.
+    pub async fn update_group(&self, chat: ChatId, change: &ProfileChange) -> Result<ChatView, ClientError> {
+        self.call(Call::new(Method::PATCH, format!("/chats/{chat}")).json(change)?).await
+    }
+
+    /// Adds people to a group. For admins.
+    ///
+    /// # Errors
+    /// As for [`Self::create_group`] and [`Self::update_group`]; ALREADY_MEMBER if all of them are in it.
+    pub async fn add_members(&self, chat: ChatId, users: &[UserId]) -> Result<(), ClientError> {
+        self.act(Call::post(format!("/chats/{chat}/participants")).json(json!({"user_ids": users}))?).await
+    }
+
+    /// Removes somebody from a group, for admins; or leaves it, if that is the caller.
+    ///
+    /// # Errors
+    /// NOT_ADMIN, NOT_CHAT_MEMBER, NOT_FOUND family.
+    pub async fn remove_member(&self, chat: ChatId, user: UserId) -> Result<(), ClientError> {
+        self.act(Call::new(Method::DELETE, format!("/chats/{chat}/participants/{user}"))).await
+    }
+
+    /// Makes a member an admin or the reverse. For admins.
+    ///
+    /// # Errors
+    /// NOT_ADMIN, NOT_CHAT_MEMBER, LAST_ADMIN, NOT_FOUND family.
+    pub async fn set_role(&self, chat: ChatId, user: UserId, role: Role) -> Result<(), ClientError> {
+        self.act(Call::new(Method::PATCH, format!("/chats/{chat}/participants/{user}/role")).json(json!({"role": role}))?).await
+    }
+
+    /// Sets when messages sent from now on disappear: anybody in a direct chat, admins in a group.
+    ///
+    /// # Errors
+    /// NOT_ADMIN, NOT_CHAT_MEMBER, USER_BLOCKED, NOT_FOUND family.
+    pub async fn set_timer(&self, chat: ChatId, timer: AutoDeleteTimer) -> Result<(), ClientError> {
+        self.call::<Value>(Call::new(Method::PUT, format!("/chats/{chat}/disappearing")).json(json!({"timer": timer}))?).await.map(drop)
+    }
+
+    /// A new invite into a group, which revokes the one before. For admins.
+    ///
+    /// # Errors
+    /// NOT_ADMIN, NOT_CHAT_MEMBER, NOT_FOUND family.
+    pub async fn create_invite(&self, chat: ChatId) -> Result<Invite, ClientError> {
+        self.call(Call::post(format!("/chats/{chat}/invite"))).await
+    }
+
+    /// Revokes the invite of a group, if there is one. For admins.
+    ///
+    /// # Errors
+    /// As for [`Self::create_invite`].
+    pub async fn revoke_invite(&self, chat: ChatId) -> Result<(), ClientError> {
+        self.act(Call::new(Method::DELETE, format!("/chats/{chat}/invite"))).await
+    }
+
+    /// Comes into a group by the code of an invite; who is in already finds it.
+    ///
+    /// # Errors
+    /// NOT_FOUND for a code that is unknown or was revoked, GROUP_FULL.
+    pub async fn join(&self, code: &str) -> Result<ChatView, ClientError> {
+        self.call(Call::post("/chats/join").json(json!({"code": code}))?).await
+    }
+}
+
 /// Messages (contract, section 1.4).
 impl Client {
     /// A page of a chat's history: newest first, or oldest first with `after_seq`.
@@ -306,6 +402,18 @@ impl Client {
     /// VALIDATION_ERROR, NOT_CHAT_MEMBER, USER_BLOCKED, NOT_FOUND family; CONFLICT if the key was used for another message.
     pub async fn send(&self, chat: ChatId, message: &Outgoing) -> Result<MessageView, ClientError> {
         self.call(Call::post(format!("/chats/{chat}/messages")).json(message)?).await
+    }
+
+    /// The messages that match, best first, of one chat or of all the caller's.
+    ///
+    /// # Errors
+    /// VALIDATION_ERROR for an empty or too long query, BAD_REQUEST for a cursor of another search, NOT_FOUND family.
+    pub async fn search(&self, request: &SearchRequest) -> Result<SearchPage, ClientError> {
+        let call = match request.chat {
+            Some(chat) => Call::get(format!("/chats/{chat}/messages/search")),
+            None => Call::get("/messages/search"),
+        };
+        self.call(call.query("q", Some(&request.query)).query("cursor", request.cursor.as_ref()).query("limit", request.limit)).await
     }
 
     /// Marks everything in a chat up to a message as read.

@@ -251,6 +251,7 @@ impl Driver {
             Wire::Starred(Annotated { seq, rev, what }) => self.view.annotated(what.chat_id, seq, rev, ServerEvent::Starred(what)),
             Wire::Status(receipt) => self.view.receipt(receipt),
             Wire::ChatCreated(chat) => self.view.created(chat),
+            Wire::ChatChanged(change) => self.view.changed(&change),
             Wire::Typing(typing) => self.tell(ServerEvent::Typing(typing)),
             Wire::Presence(presence) => self.tell(ServerEvent::Presence(presence)),
             Wire::Resync => self.view.lost(),

@@ -10,7 +10,7 @@ use wa_core::message::{MessageView, Rev, Seq};
 use wa_core::receipt::{MarksView, Status};
 use wa_core::star::StarMark;
 
-use super::events::{Deleted, Receipt, ServerEvent, Starred, WireDeleted};
+use super::events::{Deleted, Receipt, ServerEvent, Starred, WireChange, WireDeleted};
 use super::track::{Position, State, Track, Walk};
 
 /// Messages that wait for an older one, over all chats; further ones are fetched again when their turn comes.
@@ -162,7 +162,14 @@ impl View {
     /// A chat was made.
     pub(super) fn created(&mut self, chat: Box<ChatView>) {
         let id = chat.chat_id;
-        if self.chats.contains_key(&id) {
+        if let Some(track) = self.chats.get_mut(&id) {
+            // The first message of a group comes before it.
+            if track.takes_live() && chat.rev == track.rev.next() {
+                track.see(chat.last_seq, chat.rev);
+                track.advance(chat.last_seq, chat.rev);
+                self.emit(id, ServerEvent::Chat(chat));
+                self.settle(id);
+            }
             return;
         }
         // Where there are messages already, they are fetched, and the revision follows from them.
@@ -172,6 +179,13 @@ impl View {
         self.chats.insert(id, track);
         self.emit(id, ServerEvent::Chat(chat));
         self.settle(id);
+    }
+
+    /// A chat changed, or who is in it: asking tells how it is now.
+    pub(super) fn changed(&mut self, change: &WireChange) {
+        if self.chats.get(&change.chat_id).is_none_or(|track| change.rev > track.rev) {
+            self.wants_sync = true;
+        }
     }
 
     /// Whether a sync is wanted.

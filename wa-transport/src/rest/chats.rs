@@ -1,10 +1,10 @@
-//! Chats (contract, section 1.3), as far as they are direct.
+//! Chats (contract, section 1.3): making and listing them, and what a participant sets for themselves.
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
-use wa_core::api::ChatPage;
+use wa_core::api::{ChatPage, CreateGroup};
 use wa_core::chat::ChatView;
 use wa_core::error::Error;
 use wa_core::id::{ChatId, UserId};
@@ -17,31 +17,46 @@ use super::extract::{Auth, Json, Path, Query, filled, whole};
 /// A chat to be made.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct NewChat {
-    /// `direct`; this release has no other chats.
+    /// `direct` or `group`.
     #[serde(rename = "type")]
     #[schema(example = "direct")]
     kind: String,
-    /// The other person.
-    #[schema(required, nullable = false)]
+    /// Of a direct chat: the other person.
+    #[schema(nullable = false)]
     participant_id: Option<UserId>,
+    /// Of a group: its name, 1 to 100 characters.
+    name: Option<String>,
+    /// Of a group: what it is for, up to 512 characters.
+    description: Option<String>,
+    /// Of a group: who is in it beside the caller. Oneself and repeats are ignored.
+    participant_ids: Option<Vec<UserId>>,
 }
 
-/// Makes the direct chat with a user, or finds it.
+/// Makes a group, or the direct chat with a user if there is none.
 #[utoipa::path(post, path = "/chats", operation_id = "create_chat", tag = "chats", request_body = NewChat, responses(
     (status = 201, description = "The new chat", body = Envelope<ChatView>),
-    (status = 200, description = "The chat that was there", body = Envelope<ChatView>),
-    (status = 404, description = "USER_NOT_FOUND")))]
+    (status = 200, description = "The direct chat that was there", body = Envelope<ChatView>),
+    (status = 403, description = "FORBIDDEN: a block stands between the caller and one of the others"),
+    (status = 404, description = "USER_NOT_FOUND"),
+    (status = 409, description = "GROUP_FULL")))]
 pub(super) async fn create(State(rest): State<Shared>, Auth(caller): Auth, Json(request): Json<NewChat>) -> Answer<ChatView> {
+    let required = |field| Error::invalid(field, "is required");
     match request.kind.as_str() {
-        "direct" => {}
-        "group" => return Err(Error::invalid("type", "must be direct: this release has only direct chats").into()),
-        _ => return Err(Error::invalid("type", "must be direct").into()),
+        "direct" => {
+            let participant = request.participant_id.ok_or_else(|| required("participant_id"))?;
+            let (chat, is_new) = rest.backend.chats.create_direct(&caller, participant).await?;
+            Ok(Reply::created(is_new, chat))
+        }
+        "group" => {
+            let group = CreateGroup {
+                name: request.name.ok_or_else(|| required("name"))?,
+                description: request.description.unwrap_or_default(),
+                participant_ids: request.participant_ids.ok_or_else(|| required("participant_ids"))?,
+            };
+            Ok(Reply::created(true, rest.backend.chats.create_group(&caller, group).await?))
+        }
+        _ => Err(Error::invalid("type", "must be direct or group").into()),
     }
-    let Some(participant) = request.participant_id else {
-        return Err(Error::invalid("participant_id", "is required").into());
-    };
-    let (chat, is_new) = rest.backend.chats.create_direct(&caller, participant).await?;
-    Ok(Reply::created(is_new, chat))
 }
 
 /// Which page of a list.
@@ -58,7 +73,7 @@ pub(super) struct ListQuery {
     limit: Option<i64>,
 }
 
-/// The caller's chats: pinned first, then newest activity.
+/// The caller's chats: pinned first, then newest activity. Groups are listed without their participants.
 #[utoipa::path(get, path = "/chats", operation_id = "list_chats", tag = "chats", params(ListQuery), responses((status = 200, description = "A page of chats", body = Envelope<ChatPage>)))]
 pub(super) async fn list(State(rest): State<Shared>, Auth(caller): Auth, Query(query): Query<ListQuery>) -> Answer<ChatPage> {
     Ok(Reply::ok(rest.backend.chats.list(&caller, query.cursor.as_deref(), query.limit).await?))

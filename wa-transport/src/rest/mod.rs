@@ -10,9 +10,11 @@ mod document;
 mod envelope;
 mod error;
 mod extract;
+mod groups;
 mod messages;
 mod middleware;
 mod remote;
+mod search;
 mod sync;
 mod system;
 mod users;
@@ -100,6 +102,8 @@ struct Rest {
     backend: Backend,
     readiness: Arc<dyn Readiness>,
     document: Bytes,
+    /// Where people reach the server, for links.
+    public_url: Option<String>,
 }
 
 type Shared = Arc<Rest>;
@@ -113,7 +117,7 @@ pub fn router(backend: Backend, options: RestOptions) -> Router {
     let document = document::complete(&options, system_document.nest(BASE_PATH, api_document));
     document::announce_routes(&document, &backend.metrics);
     let observer = Observer::new(&backend, options.trusted_proxies);
-    let rest = Arc::new(Rest { backend, readiness: options.readiness, document: document.to_string().into() });
+    let rest = Arc::new(Rest { backend, readiness: options.readiness, document: document.to_string().into(), public_url: options.public_url });
 
     let api = api
         .method_not_allowed_fallback(error::method_not_allowed)
@@ -163,7 +167,13 @@ fn api_routes(with_login: bool) -> OpenApiRouter<Shared> {
         .routes(routes!(users::block, users::unblock))
         .routes(routes!(users::presence))
         .routes(routes!(chats::list, chats::create))
-        .routes(routes!(chats::get))
+        .routes(routes!(chats::get, groups::update))
+        .routes(routes!(groups::join))
+        .routes(routes!(groups::add))
+        .routes(routes!(groups::remove))
+        .routes(routes!(groups::set_role))
+        .routes(routes!(groups::set_timer))
+        .routes(routes!(groups::create_invite, groups::revoke_invite))
         .routes(routes!(chats::mute))
         .routes(routes!(chats::pin))
         .routes(routes!(messages::history, messages::send))
@@ -173,6 +183,8 @@ fn api_routes(with_login: bool) -> OpenApiRouter<Shared> {
         .routes(routes!(changes::react, changes::unreact))
         .routes(routes!(changes::star, changes::unstar))
         .routes(routes!(changes::starred))
+        .routes(routes!(search::in_chat))
+        .routes(routes!(search::everywhere))
         .routes(routes!(messages::receipts))
         .routes(routes!(sync::sync))
 }

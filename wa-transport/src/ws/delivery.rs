@@ -15,7 +15,10 @@ use wa_core::session::Caller;
 use wa_core::user::PresenceView;
 
 use super::close::Close;
-use super::event::{CreatedChat, Deletion, EditedMessage, NewMessage, ReactionChange, ServerEvent as _, StarChange, StatusChange, Typing};
+use super::event::{
+    AddedMember, CreatedChat, Deletion, EditedMessage, NewMessage, ReactionChange, RemovedMember, ServerEvent as _, StarChange, StatusChange, Typing,
+    UpdatedChat,
+};
 use super::hub::Hub;
 use super::socket::Outgoing;
 use crate::backend::Backend;
@@ -53,7 +56,13 @@ impl Delivery {
                     self.hub.tell_change(*user_id, &recipients, &Outgoing::plain(bytes));
                 }
             }
-            Fact::ChatCreated { chat_id, created_by } => self.chat_created(event, *chat_id, *created_by).await?,
+            Fact::ChatCreated { chat_id, created_by, group: None } => self.chat_created(event, *chat_id, *created_by).await?,
+            Fact::ChatCreated { created_by, group: Some(chat), .. } => {
+                self.to_recipients(event, None, || CreatedChat { chat, created_by: *created_by }.frame(None, now).map(Outgoing::plain)).await?;
+            }
+            Fact::ChatUpdated(updated) => self.to_recipients(event, None, || UpdatedChat::from(updated).frame(None, now).map(Outgoing::plain)).await?,
+            Fact::MemberAdded(added) => self.to_recipients(event, None, || AddedMember::from(added).frame(None, now).map(Outgoing::plain)).await?,
+            Fact::MemberRemoved(removed) => self.to_recipients(event, None, || RemovedMember::from(removed).frame(None, now).map(Outgoing::plain)).await?,
             Fact::MessageNew(new) => {
                 self.to_shares(event, new.origin, |message| {
                     let bytes = NewMessage::from(message).frame(None, now)?;
@@ -117,7 +126,7 @@ impl Delivery {
         Ok(())
     }
 
-    /// Everybody sees the chat in their own way.
+    /// Each side sees a direct chat in its own way.
     async fn chat_created(&self, event: &Event, chat_id: ChatId, created_by: UserId) -> Result<()> {
         for user in self.fan_out.recipients(event, &[]).await? {
             let sockets = self.hub.sockets(&[user], None);

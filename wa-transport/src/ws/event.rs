@@ -5,7 +5,7 @@ use serde::Serialize;
 use wa_core::api::Sent;
 use wa_core::chat::ChatView;
 use wa_core::emoji::Emoji;
-use wa_core::event::{MessageDeleted, MessageReaction, MessageStarred, MessageStatus};
+use wa_core::event::{ChatChanges, ChatUpdated, MemberChanged, MessageDeleted, MessageReaction, MessageStarred, MessageStatus};
 use wa_core::id::{ChatId, MessageId, UserId};
 use wa_core::message::{MessageView, Rev, Seq};
 use wa_core::receipt::Status;
@@ -43,6 +43,9 @@ server_events! {
     Typing => "typing",
     wa_core::user::PresenceView => "presence",
     CreatedChat<'_> => "chat.created",
+    UpdatedChat<'_> => "chat.updated",
+    AddedMember<'_> => "group.member.added",
+    RemovedMember<'_> => "group.member.removed",
     wa_core::api::SyncAnswer => "sync.result",
     Resync<'_> => "resync",
     Pong => "pong",
@@ -211,6 +214,52 @@ pub(super) struct CreatedChat<'a> {
 }
 
 #[derive(Serialize)]
+pub(super) struct UpdatedChat<'a> {
+    chat_id: ChatId,
+    changes: &'a ChatChanges,
+    #[serde(flatten)]
+    mirrored: &'a ChatChanges,
+    updated_by: UserId,
+    rev: Rev,
+}
+
+impl<'a> From<&'a ChatUpdated> for UpdatedChat<'a> {
+    fn from(updated: &'a ChatUpdated) -> Self {
+        Self { chat_id: updated.chat_id, changes: &updated.changes, mirrored: &updated.changes, updated_by: updated.updated_by, rev: updated.rev }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct AddedMember<'a> {
+    chat_id: ChatId,
+    user_id: UserId,
+    display_name: &'a str,
+    added_by: UserId,
+    rev: Rev,
+}
+
+impl<'a> From<&'a MemberChanged> for AddedMember<'a> {
+    fn from(added: &'a MemberChanged) -> Self {
+        Self { chat_id: added.chat_id, user_id: added.user_id, display_name: &added.display_name, added_by: added.by, rev: added.rev }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct RemovedMember<'a> {
+    chat_id: ChatId,
+    user_id: UserId,
+    display_name: &'a str,
+    removed_by: UserId,
+    rev: Rev,
+}
+
+impl<'a> From<&'a MemberChanged> for RemovedMember<'a> {
+    fn from(removed: &'a MemberChanged) -> Self {
+        Self { chat_id: removed.chat_id, user_id: removed.user_id, display_name: &removed.display_name, removed_by: removed.by, rev: removed.rev }
+    }
+}
+
+#[derive(Serialize)]
 pub(super) struct Resync<'a> {
     pub(super) chat_ids: &'a [ChatId],
 }
@@ -229,6 +278,7 @@ mod tests {
     use wa_core::api::{SyncAnswer, SyncChat};
     use wa_core::chat::{AutoDeleteTimer, ChatKind, Participant, Peer, Role};
     use wa_core::error::Error;
+    use wa_core::group::ProfileChange;
     use wa_core::message::{Content, MessageKind, ReplyPreview, Text};
     use wa_core::receipt::MarksView;
     use wa_core::star::StarMark;
@@ -326,6 +376,18 @@ mod tests {
         MessageReaction { message_id: id(1), chat_id: id(2), seq: Seq::new(7), rev: Rev::new(10), user_id: id(3), emoji, withheld_from: None, origin: None }
     }
 
+    fn renamed() -> ProfileChange {
+        ProfileChange { name: Some("Friends".to_owned()), is_admin_only: Some(true), ..ProfileChange::default() }
+    }
+
+    fn updated(changes: ChatChanges) -> ChatUpdated {
+        ChatUpdated { chat_id: id(2), chat_kind: ChatKind::Group, changes, updated_by: id(5), rev: Rev::new(11) }
+    }
+
+    fn member_changed() -> MemberChanged {
+        MemberChanged { chat_id: id(2), user_id: id(3), display_name: "Carol".to_owned(), by: id(5), group_name: "Friends".to_owned(), rev: Rev::new(12) }
+    }
+
     fn text(event: &impl ServerEvent) -> String {
         let frame = event.frame(None, Timestamp::from_millis(2)).expect("encodes");
         let value: Value = serde_json::from_slice(&frame).expect("JSON");
@@ -366,6 +428,10 @@ mod tests {
             text(&PresenceView { user_id: id(5), online: false, last_seen: Some(Timestamp::from_millis(1)) }),
             text(&PresenceView::hidden(id(5))),
             text(&CreatedChat { chat: &chat(), created_by: id(5) }),
+            text(&UpdatedChat::from(&updated(ChatChanges { profile: renamed(), auto_delete_timer: Some(AutoDeleteTimer::Day), ..ChatChanges::default() }))),
+            text(&UpdatedChat::from(&updated(ChatChanges { user_id: Some(id(3)), role: Some(Role::Admin), ..ChatChanges::default() }))),
+            text(&AddedMember::from(&member_changed())),
+            text(&RemovedMember::from(&member_changed())),
             text(&sync),
             text(&Resync { chat_ids: &[id(2)] }),
             text(&Pong {}),

@@ -83,6 +83,8 @@ async fn missing_and_mistyped_fields_are_named() {
     let messages = &format!("/chats/{ID}/messages");
     let read = &format!("/chats/{ID}/messages/read");
     let mute = &format!("/chats/{ID}/mute");
+    let chat = &format!("/chats/{ID}");
+    let (people, role, timer) = (&format!("/chats/{ID}/participants"), &format!("/chats/{ID}/participants/{ID}/role"), &format!("/chats/{ID}/disappearing"));
     let cases = [
         ("POST", "/auth/request-otp", r#"{}"#, "phone", "is required"),
         ("POST", "/auth/request-otp", r#"{"phone":null}"#, "phone", "must be a string"),
@@ -102,8 +104,18 @@ async fn missing_and_mistyped_fields_are_named() {
         ("POST", "/chats", r#"{}"#, "type", "is required"),
         ("POST", "/chats", r#"{"type":"direct"}"#, "participant_id", "is required"),
         ("POST", "/chats", r#"{"type":"direct","participant_id":"bob"}"#, "participant_id", "must be a UUID"),
-        ("POST", "/chats", r#"{"type":"channel"}"#, "type", "must be direct"),
-        ("POST", "/chats", r#"{"type":"group","name":"g","participant_ids":[]}"#, "type", "must be direct: this release has only direct chats"),
+        ("POST", "/chats", r#"{"type":"channel"}"#, "type", "must be direct or group"),
+        ("POST", "/chats", r#"{"type":"group","participant_ids":[]}"#, "name", "is required"),
+        ("POST", "/chats", r#"{"type":"group","name":"g"}"#, "participant_ids", "is required"),
+        ("POST", "/chats", r#"{"type":"group","name":"g","participant_ids":["bob"]}"#, "participant_ids[0]", "must be a UUID"),
+        ("POST", "/chats", r#"{"type":"group","name":7,"participant_ids":[]}"#, "name", "must be a string"),
+        ("POST", "/chats/join", r#"{}"#, "code", "is required"),
+        ("PATCH", chat, r#"{"name":7}"#, "name", "must be a string"),
+        ("PATCH", chat, r#"{"is_admin_only":"yes"}"#, "is_admin_only", "must be a boolean"),
+        ("POST", people, r#"{}"#, "user_ids", "is required"),
+        ("POST", people, r#"{"user_ids":["bob"]}"#, "user_ids[0]", "must be a UUID"),
+        ("PATCH", role, r#"{"role":"owner"}"#, "role", "must be admin or member"),
+        ("PUT", timer, r#"{"timer":"1h"}"#, "timer", "must be one of off, 24h, 7d, 90d"),
         ("PATCH", mute, r#"{}"#, "is_muted", "is required"),
         ("PATCH", mute, r#"{"is_muted":true,"mute_until":"tomorrow"}"#, "mute_until", "must be an RFC 3339 time"),
         ("PATCH", mute, r#"{"is_muted":true,"mute_until":7}"#, "mute_until", "must be a string"),

@@ -14,9 +14,10 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 use wa_core::Result;
 use wa_core::api::*;
-use wa_core::chat::{AutoDeleteTimer, ChatKind, ChatView};
+use wa_core::chat::{AutoDeleteTimer, ChatKind, ChatView, Role};
 use wa_core::error::{Error, StoreError, Unauthenticated};
 use wa_core::event::{Event, MessageDeleted, MessageReaction, MessageStarred};
+use wa_core::group::ProfileChange;
 use wa_core::id::*;
 use wa_core::limits::{Limits, RateLimit};
 use wa_core::message::{Content, MessageKind, MessageView, Rev, Seq, Text};
@@ -72,6 +73,15 @@ mock! {
         pub(crate) fn get(&self, caller: Caller, chat: ChatId) -> Result<ChatView>;
         pub(crate) fn mute(&self, caller: Caller, chat: ChatId, is_muted: bool, until: Option<Timestamp>) -> Result<()>;
         pub(crate) fn pin(&self, caller: Caller, chat: ChatId, is_pinned: bool) -> Result<()>;
+        pub(crate) fn create_group(&self, caller: Caller, request: CreateGroup) -> Result<ChatView>;
+        pub(crate) fn update(&self, caller: Caller, chat: ChatId, change: ProfileChange) -> Result<ChatView>;
+        pub(crate) fn add_members(&self, caller: Caller, chat: ChatId, users: Vec<UserId>) -> Result<()>;
+        pub(crate) fn remove_member(&self, caller: Caller, chat: ChatId, user: UserId) -> Result<()>;
+        pub(crate) fn set_role(&self, caller: Caller, chat: ChatId, user: UserId, role: Role) -> Result<()>;
+        pub(crate) fn set_timer(&self, caller: Caller, chat: ChatId, timer: AutoDeleteTimer) -> Result<()>;
+        pub(crate) fn create_invite(&self, caller: Caller, chat: ChatId) -> Result<String>;
+        pub(crate) fn revoke_invite(&self, caller: Caller, chat: ChatId) -> Result<()>;
+        pub(crate) fn join(&self, caller: Caller, code: String) -> Result<ChatView>;
     }
 }
 
@@ -91,6 +101,33 @@ impl ChatApi for MockChats {
     }
     async fn pin(&self, caller: &Caller, chat: ChatId, is_pinned: bool) -> Result<()> {
         self.pin(*caller, chat, is_pinned)
+    }
+    async fn create_group(&self, caller: &Caller, request: CreateGroup) -> Result<ChatView> {
+        self.create_group(*caller, request)
+    }
+    async fn update(&self, caller: &Caller, chat: ChatId, change: ProfileChange) -> Result<ChatView> {
+        self.update(*caller, chat, change)
+    }
+    async fn add_members(&self, caller: &Caller, chat: ChatId, users: &[UserId]) -> Result<()> {
+        self.add_members(*caller, chat, users.to_vec())
+    }
+    async fn remove_member(&self, caller: &Caller, chat: ChatId, user: UserId) -> Result<()> {
+        self.remove_member(*caller, chat, user)
+    }
+    async fn set_role(&self, caller: &Caller, chat: ChatId, user: UserId, role: Role) -> Result<()> {
+        self.set_role(*caller, chat, user, role)
+    }
+    async fn set_timer(&self, caller: &Caller, chat: ChatId, timer: AutoDeleteTimer) -> Result<()> {
+        self.set_timer(*caller, chat, timer)
+    }
+    async fn create_invite(&self, caller: &Caller, chat: ChatId) -> Result<String> {
+        self.create_invite(*caller, chat)
+    }
+    async fn revoke_invite(&self, caller: &Caller, chat: ChatId) -> Result<()> {
+        self.revoke_invite(*caller, chat)
+    }
+    async fn join(&self, caller: &Caller, code: &str) -> Result<ChatView> {
+        self.join(*caller, code.to_owned())
     }
 }
 
@@ -128,6 +165,7 @@ mock! {
         async fn star(&self, caller: &Caller, message: MessageId, is_starred: bool) -> Result<MessageStarred>;
         async fn starred(&self, caller: &Caller, cursor: Option<String>, limit: Option<i64>) -> Result<MessagePage>;
         async fn expire(&self) -> Result<bool>;
+        async fn search(&self, caller: &Caller, request: SearchRequest) -> Result<SearchPage>;
         async fn sync(&self, caller: &Caller, request: SyncRequest) -> Result<SyncAnswer>;
         async fn pending(&self, caller: &Caller) -> Result<Pending>;
     }

@@ -92,7 +92,7 @@ async fn everybody_sees_a_new_chat_in_their_own_way() {
     let mut world = World::new().await;
     let mut alice = world.connect("1:1").await;
     let mut bob = world.connect("2:2").await;
-    world.happen(&[1, 2], Fact::ChatCreated { chat_id: id(5), created_by: id(1) }).await;
+    world.happen(&[1, 2], Fact::ChatCreated { chat_id: id(5), created_by: id(1), group: None }).await;
     for (client, user) in [(&mut alice, 1), (&mut bob, 2)] {
         let frame = client.frame().await;
         assert_eq!((&frame["event"], &frame["data"]["name"], &frame["data"]["created_by"]), (&"chat.created".into(), &uuid(user).into(), &uuid(1).into()));

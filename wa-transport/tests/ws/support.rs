@@ -18,10 +18,11 @@ use tokio_websockets::{ClientBuilder, Config, MaybeTlsStream, Message, WebSocket
 use uuid::Uuid;
 use wa_core::Result;
 use wa_core::api::*;
-use wa_core::chat::{AutoDeleteTimer, ChatKind, ChatView};
+use wa_core::chat::{AutoDeleteTimer, ChatKind, ChatView, Role};
 use wa_core::emoji::Emoji;
 use wa_core::error::{Error, Missing, Unauthenticated};
 use wa_core::event::{Event, Fact, MessageDeleted, MessageNew, MessageReaction, MessageStarred};
+use wa_core::group::ProfileChange;
 use wa_core::id::*;
 use wa_core::limits::{Limits, RateLimit};
 use wa_core::message::{Content, MessageKind, MessageView, Rev, Seq, Text};
@@ -196,6 +197,9 @@ impl MessageApi for Core {
     async fn expire(&self) -> Result<bool> {
         Ok(false)
     }
+    async fn search(&self, _: &Caller, _: SearchRequest) -> Result<SearchPage> {
+        Err(Error::internal("not asked over sockets"))
+    }
     async fn sync(&self, _: &Caller, request: SyncRequest) -> Result<SyncAnswer> {
         self.note(Call::Sync { chats: request.chats.len(), limit: request.limit });
         Ok(SyncAnswer { chats: vec![], removed_chat_ids: vec![id(9)], complete: true })
@@ -295,6 +299,33 @@ impl ChatApi for Core {
         Err(Error::internal("not asked over sockets"))
     }
     async fn pin(&self, _: &Caller, _: ChatId, _: bool) -> Result<()> {
+        Err(Error::internal("not asked over sockets"))
+    }
+    async fn create_group(&self, _: &Caller, _: CreateGroup) -> Result<ChatView> {
+        Err(Error::internal("not asked over sockets"))
+    }
+    async fn update(&self, _: &Caller, _: ChatId, _: ProfileChange) -> Result<ChatView> {
+        Err(Error::internal("not asked over sockets"))
+    }
+    async fn add_members(&self, _: &Caller, _: ChatId, _: &[UserId]) -> Result<()> {
+        Err(Error::internal("not asked over sockets"))
+    }
+    async fn remove_member(&self, _: &Caller, _: ChatId, _: UserId) -> Result<()> {
+        Err(Error::internal("not asked over sockets"))
+    }
+    async fn set_role(&self, _: &Caller, _: ChatId, _: UserId, _: Role) -> Result<()> {
+        Err(Error::internal("not asked over sockets"))
+    }
+    async fn set_timer(&self, _: &Caller, _: ChatId, _: AutoDeleteTimer) -> Result<()> {
+        Err(Error::internal("not asked over sockets"))
+    }
+    async fn create_invite(&self, _: &Caller, _: ChatId) -> Result<String> {
+        Err(Error::internal("not asked over sockets"))
+    }
+    async fn revoke_invite(&self, _: &Caller, _: ChatId) -> Result<()> {
+        Err(Error::internal("not asked over sockets"))
+    }
+    async fn join(&self, _: &Caller, _: &str) -> Result<ChatView> {
         Err(Error::internal("not asked over sockets"))
     }
 }

@@ -5,6 +5,7 @@ mod change;
 mod forward;
 mod order;
 mod receipts;
+mod search;
 mod send;
 mod star;
 mod sync;
@@ -22,13 +23,15 @@ use super::inbox::Inbox;
 use super::names::Names;
 use super::page_size;
 use super::people::People;
-use crate::api::{ForwardMessage, ForwardedMessage, HistoryQuery, MessageApi, MessagePage, Pending, SendMessage, Sent, SyncAnswer, SyncRequest};
+use crate::api::{
+    ForwardMessage, ForwardedMessage, HistoryQuery, MessageApi, MessagePage, Pending, SearchPage, SearchRequest, SendMessage, Sent, SyncAnswer, SyncRequest,
+};
 use crate::error::{Error, Missing, Result};
 use crate::event::{MessageDeleted, MessageReaction, MessageStarred};
 use crate::id::{ChatId, ConnectionId, MessageId};
 use crate::limits::Limits;
 use crate::message::{MessageView, Seq};
-use crate::ports::{AnnotationStore, ChangeStore, ChatStore, ContactStore, Env, EnvExt, MessageStore, Page, ReceiptStore, UserStore};
+use crate::ports::{AnnotationStore, ChangeStore, ChatStore, ContactStore, Env, EnvExt, MessageStore, Page, ReceiptStore, SearchStore, UserStore};
 use crate::receipt::{Located, ReceiptView};
 use crate::session::Caller;
 
@@ -43,6 +46,8 @@ pub struct MessageDeps {
     pub annotations: Arc<dyn AnnotationStore>,
     /// Who received and read what.
     pub receipts: Arc<dyn ReceiptStore>,
+    /// Finds messages by their words.
+    pub search: Arc<dyn SearchStore>,
     /// Chats and who is in them.
     pub chats: Arc<dyn ChatStore>,
     /// Accounts and privacy settings.
@@ -177,6 +182,10 @@ impl MessageApi for MessageService {
     async fn expire(&self) -> Result<bool> {
         let batch = self.deps.limits.expiry_batch;
         Ok(self.deps.changes.expire(self.deps.env.now(), batch).await? == batch)
+    }
+
+    async fn search(&self, caller: &Caller, request: SearchRequest) -> Result<SearchPage> {
+        self.found(caller, request).await
     }
 
     async fn sync(&self, caller: &Caller, request: SyncRequest) -> Result<SyncAnswer> {

@@ -10,6 +10,7 @@ use crate::id::{ChatId, UserId};
 use crate::message::Rev;
 use crate::ports::{Changed, ListedChat};
 use crate::service::access::{Access, admit};
+use crate::service::inbox::Detail;
 use crate::service::page_size;
 use crate::session::Caller;
 
@@ -58,7 +59,7 @@ impl MessageService {
     }
 
     /// These chats by their newest activity, so that what people look at first comes first.
-    async fn newest_first(&self, user: UserId, chats: impl Iterator<Item = ChatId>) -> Result<Vec<ChatId>> {
+    pub(super) async fn newest_first(&self, user: UserId, chats: impl Iterator<Item = ChatId>) -> Result<Vec<ChatId>> {
         let chats: Vec<ChatId> = chats.collect();
         let mut listed = Vec::with_capacity(chats.len());
         for some in chats.chunks(self.deps.limits.sync_chats.max(1)) {
@@ -76,7 +77,8 @@ impl MessageService {
         // Read after the changes: the chat is never older than what is told of it.
         let ids: Vec<ChatId> = missed.iter().map(|missed| missed.access.membership.chat_id).collect();
         let listed = self.deps.chats.get(user, &ids).await?;
-        let mut views: HashMap<_, _> = self.inbox.views(user, listed, self.deps.env.now()).await?.into_iter().map(|view| (view.chat_id, view)).collect();
+        let mut views: HashMap<_, _> =
+            self.inbox.views(user, listed, Detail::Whole, self.deps.env.now()).await?.into_iter().map(|view| (view.chat_id, view)).collect();
         let mut items = Vec::with_capacity(missed.len());
         for Missed { access, changed } in missed {
             let Some(chat) = views.remove(&access.membership.chat_id) else { continue };

@@ -140,7 +140,7 @@ async fn typing_is_told_to_the_others_unless_one_has_blocked_the_other() {
 
 #[tokio::test]
 async fn a_new_chat_is_not_announced_to_whoever_has_blocked_its_maker() {
-    let created = Fact::ChatCreated { chat_id: CHAT, created_by: ALICE };
+    let created = Fact::ChatCreated { chat_id: CHAT, created_by: ALICE, group: None };
     assert_eq!(recipients(direct(), created.clone()).await, [ALICE, BOB]);
     assert_eq!(recipients(blocking(BOB), created.clone()).await, [ALICE]);
     assert_eq!(recipients(blocking(ALICE), created).await, [ALICE, BOB]);

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 
-use super::mocks::{MockAnnotationStore, MockChangeStore, MockChatStore, MockContactStore, MockMessageStore, MockReceiptStore, MockUserStore};
+use super::mocks::{MockAnnotationStore, MockChangeStore, MockChatStore, MockContactStore, MockMessageStore, MockReceiptStore, MockSearchStore, MockUserStore};
 use super::{ALICE, BOB, CAROL, CHAT, caller, direct, down, env, limits, member, membership, message, settings_of, user};
 use crate::api::{HistoryQuery, MessageApi, SendMessage, Sent, SyncRequest};
 use crate::chat::{AutoDeleteTimer, ChatKind, Member, Membership, Role};
@@ -63,6 +63,7 @@ impl Ports {
             changes: Arc::new(MockChangeStore::new()),
             annotations: Arc::new(annotations),
             receipts: Arc::new(self.receipts),
+            search: Arc::new(MockSearchStore::new()),
             chats: Arc::new(self.chats),
             users,
             contacts: Arc::new(MockContactStore::new()),

@@ -9,6 +9,7 @@ use mockall::mock;
 use crate::chat::{Chat, ChatCursor, Membership};
 use crate::emoji::Emoji;
 use crate::event::Event;
+use crate::group::InviteHash;
 use crate::id::{ChatId, ConnectionId, DeviceId, EventId, MessageId, UserId};
 use crate::limits::RateLimit;
 use crate::message::{Message, Rev, Seq};
@@ -16,6 +17,7 @@ use crate::phone::Phone;
 use crate::ports::*;
 use crate::privacy::{PrivacySettings, Relation};
 use crate::receipt::{Located, Marks, NewReceipt, ReceiptTimes};
+use crate::search::SearchTerms;
 use crate::session::{OtpAttempt, Rotation, Session, TokenHash};
 use crate::star::StarCursor;
 use crate::time::Timestamp;
@@ -53,6 +55,19 @@ mock! {
     #[async_trait]
     impl FanOut for FanOut {
         async fn cut(&self, devices: &[DeviceId]);
+    }
+}
+
+mock! {
+    pub(super) GroupStore {}
+
+    #[async_trait]
+    impl GroupStore for GroupStore {
+        async fn create(&self, group: NewGroup) -> Stored<Applied>;
+        async fn change(&self, command: Command) -> Stored<Applied>;
+        async fn set_invite(&self, command: Command, invite: Option<InviteHash>) -> Stored<Applied>;
+        async fn invited_to(&self, invite: InviteHash) -> Stored<Option<ChatId>>;
+        async fn purge(&self, limit: usize) -> Stored<bool>;
     }
 }
 
@@ -139,6 +154,15 @@ mock! {
 }
 
 mock! {
+    pub(super) SearchStore {}
+
+    #[async_trait]
+    impl SearchStore for SearchStore {
+        async fn matches(&self, terms: &SearchTerms, viewers: &[Viewer], bounds: SearchBounds) -> Stored<Vec<Message>>;
+    }
+}
+
+mock! {
     pub(super) SessionStore {}
 
     #[async_trait]
@@ -183,7 +207,7 @@ mock! {
         async fn by_phones(&self, phones: &[Phone]) -> Stored<Vec<User>>;
         async fn update(&self, id: UserId, update: ProfileUpdate, at: Timestamp) -> Stored<Option<User>>;
         async fn set_last_seen(&self, seen: &[(UserId, Timestamp)]) -> Stored<()>;
-        async fn erase(&self, id: UserId, event_id: EventId, at: Timestamp) -> Stored<Vec<DeviceId>>;
+        async fn erase(&self, id: UserId, event_id: EventId, at: Timestamp) -> Stored<Erased>;
         async fn privacy(&self, ids: &[UserId]) -> Stored<BTreeMap<UserId, PrivacySettings>>;
         async fn set_privacy(&self, id: UserId, settings: PrivacySettings, at: Timestamp) -> Stored<()>;
     }

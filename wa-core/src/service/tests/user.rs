@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use mockall::predicate::{always, eq};
 
-use super::mocks::{MockContactStore, MockFanOut, MockUserStore};
+use super::mocks::{MockChatStore, MockContactStore, MockFanOut, MockGroupStore, MockUserStore};
 use super::{ALICE, BOB, caller, down, env, limits, settings_of, strangers, user};
 use crate::api::{Provision, UserApi};
 use crate::id::{DeviceId, UserId};
 use crate::limits::Limits;
+use crate::ports::Erased;
 use crate::service::{Names, UserDeps, UserService};
 use crate::testing::SimEnv;
 use crate::user::{ProfileUpdate, User};
@@ -41,6 +42,8 @@ impl Ports {
             names: Arc::new(Names::new(users.clone(), env.clone(), &limits)),
             users,
             contacts: Arc::new(self.contacts),
+            chats: Arc::new(MockChatStore::new()),
+            groups: Arc::new(MockGroupStore::new()),
             fan_out: Arc::new(self.fan_out),
             env,
             limits,
@@ -102,7 +105,7 @@ async fn an_account_is_erased_only_by_its_own_phone_and_its_sockets_are_cut() {
         let mut ports = Ports::new();
         ports.users.expect_get().returning(move |ids| Ok(vec![User { phone: phone.and_then(|phone| phone.parse().ok()), ..user(ids[0]) }]));
         let ended = devices.clone();
-        ports.users.expect_erase().times(usize::from(is_erased)).return_once(move |_, _, _| Ok(ended));
+        ports.users.expect_erase().times(usize::from(is_erased)).return_once(move |_, _, _| Ok(Erased::Done(ended)));
         let cut = devices.clone();
         ports.fan_out.expect_cut().withf(move |devices| *devices == cut).times(usize::from(is_erased)).return_const(());
         let result = ports.service().delete_me(&caller(ALICE), &confirm).await;

@@ -1,20 +1,26 @@
-//! Direct chats, the chat list, mute and pin (contract, section 1.3).
+//! Chats: the list, direct chats, mute and pin here; groups and invites in files of their own (contract, section 1.3).
+
+mod group;
+mod invite;
 
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub(super) use self::group::Departure;
 use super::access::enter;
-use super::inbox::Inbox;
+use super::inbox::{Detail, Inbox};
+use super::names::Names;
 use super::page_size;
 use super::people::People;
-use crate::api::{ChatApi, ChatPage};
-use crate::chat::{ChatCursor, ChatView, Pair};
+use crate::api::{ChatApi, ChatPage, CreateGroup};
+use crate::chat::{AutoDeleteTimer, ChatCursor, ChatView, Pair, Role};
 use crate::error::{Error, Missing, Result};
+use crate::group::ProfileChange;
 use crate::id::{ChatId, UserId};
 use crate::limits::Limits;
-use crate::ports::{ChatStore, ContactStore, Env, EnvExt, ListedChat, MessageStore, NewDirectChat, PersonalUpdate, UserStore};
+use crate::ports::{ChatStore, ContactStore, Env, EnvExt, GroupStore, ListedChat, MessageStore, NewDirectChat, PersonalUpdate, UserStore};
 use crate::session::Caller;
 use crate::time::Timestamp;
 
@@ -23,12 +29,16 @@ use crate::time::Timestamp;
 pub struct ChatDeps {
     /// Chats and who is in them.
     pub chats: Arc<dyn ChatStore>,
+    /// Groups and invites.
+    pub groups: Arc<dyn GroupStore>,
     /// The log of every chat, for newest messages and unread counts.
     pub messages: Arc<dyn MessageStore>,
     /// Accounts and privacy settings.
     pub users: Arc<dyn UserStore>,
     /// Address books and blocks.
     pub contacts: Arc<dyn ContactStore>,
+    /// Names kept at hand, shared with the user service.
+    pub names: Arc<Names>,
     /// Time and randomness.
     pub env: Arc<dyn Env>,
     /// Limits.
@@ -41,7 +51,7 @@ impl fmt::Debug for ChatDeps {
     }
 }
 
-/// Direct chats and the chat list.
+/// Chats, groups and the chat list.
 #[derive(Debug, Clone)]
 pub struct ChatService {
     deps: ChatDeps,
@@ -69,7 +79,7 @@ impl ChatService {
 
     async fn view(&self, caller: &Caller, chat: ChatId) -> Result<ChatView> {
         let listed = self.deps.chats.get(caller.user_id, &[chat]).await?;
-        let views = self.inbox.views(caller.user_id, listed, self.deps.env.now()).await?;
+        let views = self.inbox.views(caller.user_id, listed, Detail::Whole, self.deps.env.now()).await?;
         views.into_iter().next().ok_or(Error::not_found(Missing::Chat))
     }
 }
@@ -106,7 +116,7 @@ impl ChatApi for ChatService {
         let next_cursor = listed.last().filter(|_| has_more).map(|ListedChat { chat, personal }| {
             ChatCursor { is_pinned: personal.is_pinned, last_activity_at: chat.last_activity_at, chat_id: chat.id }.encode(caller.user_id)
         });
-        let chats = self.inbox.views(caller.user_id, listed, self.deps.env.now()).await?;
+        let chats = self.inbox.views(caller.user_id, listed, Detail::Row, self.deps.env.now()).await?;
         Ok(ChatPage { chats, next_cursor, has_more })
     }
 
@@ -124,5 +134,42 @@ impl ChatApi for ChatService {
 
     async fn pin(&self, caller: &Caller, chat: ChatId, is_pinned: bool) -> Result<()> {
         self.set_personal(caller, chat, PersonalUpdate::Pin(is_pinned)).await
+    }
+    async fn create_group(&self, caller: &Caller, request: CreateGroup) -> Result<ChatView> {
+        self.make_group(caller, request).await
+    }
+
+    async fn update(&self, caller: &Caller, chat: ChatId, change: ProfileChange) -> Result<ChatView> {
+        self.change_profile(caller, chat, change).await?;
+        self.view(caller, chat).await
+    }
+
+    async fn add_members(&self, caller: &Caller, chat: ChatId, users: &[UserId]) -> Result<()> {
+        self.add(caller, chat, users).await
+    }
+
+    async fn remove_member(&self, caller: &Caller, chat: ChatId, user: UserId) -> Result<()> {
+        self.remove(caller, chat, user).await
+    }
+
+    async fn set_role(&self, caller: &Caller, chat: ChatId, user: UserId, role: Role) -> Result<()> {
+        self.change_role(caller, chat, user, role).await
+    }
+
+    async fn set_timer(&self, caller: &Caller, chat: ChatId, timer: AutoDeleteTimer) -> Result<()> {
+        self.change_timer(caller, chat, timer).await
+    }
+
+    async fn create_invite(&self, caller: &Caller, chat: ChatId) -> Result<String> {
+        self.new_invite(caller, chat).await
+    }
+
+    async fn revoke_invite(&self, caller: &Caller, chat: ChatId) -> Result<()> {
+        self.end_invite(caller, chat).await
+    }
+
+    async fn join(&self, caller: &Caller, code: &str) -> Result<ChatView> {
+        let chat = self.join_by(caller, code).await?;
+        self.view(caller, chat).await
     }
 }

@@ -1,0 +1,3 @@
+DROP TABLE search_index;
+DROP TABLE search_expiring;
+DROP TABLE search_chats;
