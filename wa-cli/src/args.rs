@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{bench, chat, chats, completions, contacts, devices, history, login, logout, profile, search, send, tail};
+use crate::commands::{bench, chat, chats, completions, contacts, devices, group, history, login, logout, profile, search, send, tail};
 use crate::output::{Format, Output};
 use crate::session::{Account, DEFAULT_PROFILE, DEFAULT_SERVER};
 
@@ -65,6 +65,8 @@ pub(crate) enum Command {
     Contacts(contacts::Contacts),
     #[command(subcommand)]
     Chats(chats::Chats),
+    #[command(subcommand)]
+    Group(group::Group),
     Chat(chat::Chat),
     Send(send::Send),
     Tail(tail::Tail),

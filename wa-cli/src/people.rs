@@ -14,22 +14,32 @@ const MAX_PAGES: usize = 50;
 
 /// The chat with whoever is meant, made if there is none.
 pub(crate) async fn chat(client: &Client, who: &str) -> Result<ChatView, Failure> {
-    if let Ok(id) = who.parse::<ChatId>() {
-        match client.chat(id).await {
-            Err(error) if is_missing(&error) => {}
-            found => return Ok(found?),
-        }
-    } else if Phone::normalise(who).is_err() {
-        // A name may be that of a group, too.
-        let mut named: Vec<_> = all_chats(client).await?.into_iter().filter(|chat| same(&chat.name, who)).collect();
-        match named.len() {
-            0 => {}
-            1 => return Ok(named.remove(0)),
-            _ => return Err(ambiguous(who, named.iter().map(|chat| chat.chat_id.to_string()))),
-        }
+    if let Some(chat) = known_chat(client, who).await? {
+        return Ok(chat);
     }
     let user = user(client, who).await?;
     Ok(client.create_direct(user).await?)
+}
+
+/// The chat of this id or name, with everybody in it, if there is one.
+pub(crate) async fn known_chat(client: &Client, who: &str) -> Result<Option<ChatView>, Failure> {
+    if let Ok(id) = who.parse::<ChatId>() {
+        return match client.chat(id).await {
+            Err(error) if is_missing(&error) => Ok(None),
+            found => Ok(Some(found?)),
+        };
+    }
+    if Phone::normalise(who).is_ok() {
+        return Ok(None);
+    }
+    // A name may be that of a group, too.
+    let named: Vec<_> = all_chats(client).await?.into_iter().filter(|chat| same(&chat.name, who)).collect();
+    match named.as_slice() {
+        [] => Ok(None),
+        // The list shows groups without their members.
+        [one] => Ok(Some(client.chat(one.chat_id).await?)),
+        several => Err(ambiguous(who, several.iter().map(|chat| chat.chat_id.to_string()))),
+    }
 }
 
 /// The user who is meant.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chat::{AutoDeleteTimer, ChatKind, ChatView, Role};
 use crate::emoji::Emoji;
+use crate::faults::planted;
 use crate::group::ProfileChange;
 use crate::id::{ChatId, ConnectionId, DeviceId, EventId, MessageId, UserId};
 use crate::message::{MessageView, Rev, Seq};
@@ -281,7 +282,7 @@ impl Event {
     #[must_use]
     pub fn audience(&self) -> Audience {
         match &self.fact {
-            Fact::MessageNew(new) => Audience::Chat { chat_id: new.message.chat_id, except: new.withheld_from },
+            Fact::MessageNew(new) => Audience::Chat { chat_id: new.message.chat_id, except: new.withheld_from.filter(|_| !planted("withheld_announced")) },
             Fact::MessageStatus(status) => {
                 let reader = (status.status == Status::Read).then_some(status.user_id);
                 Audience::MembersOf { chat_id: status.chat_id, users: status.sender_ids.iter().copied().chain(reader).collect() }

@@ -117,7 +117,7 @@ fn called(name: &str) -> &str {
 pub type NamesOf = HashMap<UserId, Arc<str>>;
 
 fn name_of(names: &NamesOf, user: UserId) -> String {
-    names.get(&user).map(|name| name.to_string()).unwrap_or_default()
+    names.get(&user).map(ToString::to_string).unwrap_or_default()
 }
 
 /// "Ann", "Ann and Bob", "Ann, Bob and 3 others".

@@ -9,7 +9,7 @@ mod cursor;
 pub mod emoji;
 pub mod error;
 pub mod event;
-#[cfg(feature = "faults")]
+#[doc(hidden)]
 pub mod faults;
 pub mod group;
 pub mod id;

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::faults::planted;
 use crate::id::UserId;
 
 /// Whom a user shows something to.
@@ -100,7 +101,7 @@ pub fn may_see(field: Field, settings: &PrivacySettings, relation: Option<&Relat
     if field == Field::Phone {
         return relation.owner_is_contact;
     }
-    if relation.owner_blocked_viewer {
+    if relation.owner_blocked_viewer && !planted("presence_to_blocked") {
         return false;
     }
     let shown_to = match field {
@@ -122,7 +123,9 @@ pub fn may_see(field: Field, settings: &PrivacySettings, relation: Option<&Relat
 /// oneself. Settings that are not known hide it.
 #[must_use]
 pub fn may_see_reads(reader: (UserId, Option<&PrivacySettings>), viewer: (UserId, Option<&PrivacySettings>)) -> bool {
-    reader.0 == viewer.0 || [reader.1, viewer.1].into_iter().all(|settings| settings.is_some_and(|settings| settings.read_receipts))
+    reader.0 == viewer.0
+        || planted("silent_reads_told")
+        || [reader.1, viewer.1].into_iter().all(|settings| settings.is_some_and(|settings| settings.read_receipts))
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ pub enum Status {
 
 /// A run of consecutive places in a chat, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SeqRange {
     /// The first.
     pub from: Seq,
@@ -175,7 +176,7 @@ pub struct ReceiptView {
 }
 
 /// A participant's present marks, in the answer to sync.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(as = ReceiptMarks))]
 pub struct MarksView {
@@ -185,6 +186,9 @@ pub struct MarksView {
     pub delivered_up_to_seq: Seq,
     /// Everything up to here was read.
     pub read_up_to_seq: Seq,
+    /// What was delivered past a gap, beyond the contract's keys.
+    #[serde(default)]
+    pub delivered_beyond: Vec<SeqRange>,
 }
 
 #[cfg(test)]

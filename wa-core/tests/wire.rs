@@ -225,7 +225,7 @@ fn receipts_and_sync() {
             messages: vec![message_view()],
             hidden_message_ids: vec![id(28)],
             stars: vec![StarMark { message_id: id(27), is_starred: true }],
-            receipts: vec![MarksView { user_id: id(2), delivered_up_to_seq: Seq::new(7), read_up_to_seq: Seq::ZERO }],
+            receipts: vec![MarksView { user_id: id(2), delivered_up_to_seq: Seq::new(7), read_up_to_seq: Seq::ZERO, delivered_beyond: vec![] }],
             limited: true,
         }],
         removed_chat_ids: vec![id(22)],

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use wa_core::api::{AuthApi, Authenticator, ChatApi, MessageApi, PresenceApi, UserApi};
 use wa_core::event::Event;
 use wa_core::id::DeviceId;
-use wa_core::ports::{Env, EventHandler, FanOut as _, SmsSender, Subscription};
+use wa_core::ports::{Env, EventBus, EventHandler, FanOut as _, SmsSender, Subscription};
+use wa_storage::Stores;
 use wa_transport::metrics::Metrics;
 use wa_transport::rest::{self, RestOptions};
 use wa_transport::ws::{self, WsOptions};
@@ -19,14 +20,13 @@ use wa_transport::ws::{self, WsOptions};
 use crate::config::Config;
 use crate::env::SystemEnv;
 use crate::start::StartError;
-use crate::wire::{self, Wired};
+use crate::wire::{self, Own, Wired};
 
 /// Prepares a [`Chat`].
 #[must_use]
 pub struct ChatBuilder {
     config: Config,
-    authenticator: Option<Arc<dyn Authenticator>>,
-    sms: Option<Arc<dyn SmsSender>>,
+    own: Own,
     env: Arc<dyn Env>,
     catch_all: bool,
     metrics_route: bool,
@@ -34,19 +34,32 @@ pub struct ChatBuilder {
 
 impl ChatBuilder {
     pub(crate) fn new(config: Config) -> Self {
-        Self { config, authenticator: None, sms: None, env: Arc::new(SystemEnv), catch_all: false, metrics_route: true }
+        Self { config, own: Own::default(), env: Arc::new(SystemEnv), catch_all: false, metrics_route: true }
     }
 
     /// The host's own login: its tokens are checked by this, and the routes under `/auth` are left out. The host tells
     /// its users to [`UserApi::provision`] before they come.
     pub fn authenticator(mut self, authenticator: impl Authenticator + 'static) -> Self {
-        self.authenticator = Some(Arc::new(authenticator));
+        self.own.authenticator = Some(Arc::new(authenticator));
         self
     }
 
     /// Sends one-time passwords by this rather than as the configuration says.
     pub fn sms_sender(mut self, sender: impl SmsSender + 'static) -> Self {
-        self.sms = Some(Arc::new(sender));
+        self.own.sms = Some(Arc::new(sender));
+        self
+    }
+
+    /// Keeps everything in these stores, which the host has opened and closes itself, rather than where the configuration
+    /// says. Only one [`Chat`] may have them at a time: it hands out what they announce.
+    pub fn stores(mut self, stores: Arc<Stores>) -> Self {
+        self.own.stores = Some(stores);
+        self
+    }
+
+    /// Carries events over this bus rather than over one in memory.
+    pub fn event_bus(mut self, bus: Arc<dyn EventBus>) -> Self {
+        self.own.bus = Some(bus);
         self
     }
 
@@ -73,7 +86,7 @@ impl ChatBuilder {
     /// # Errors
     /// [`StartError`] with what happened, where, and what to do.
     pub async fn build(self) -> Result<Chat, StartError> {
-        let wired = wire::wire(&self.config, self.authenticator, self.sms, self.env).await?;
+        let wired = wire::wire(&self.config, self.own, self.env).await?;
         Ok(Chat { config: self.config, catch_all: self.catch_all, metrics_route: self.metrics_route, wired })
     }
 }

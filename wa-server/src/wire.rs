@@ -37,6 +37,7 @@ pub(crate) struct Wired {
     pub(crate) bus: Arc<dyn EventBus>,
     pub(crate) readiness: Arc<ServerReadiness>,
     stores: Arc<Stores>,
+    closes_stores: bool,
     delivery: Box<dyn Subscription>,
     indexing: Box<dyn Subscription>,
     indexer: AbortOnDropHandle<()>,
@@ -45,24 +46,34 @@ pub(crate) struct Wired {
     housekeeping: AbortOnDropHandle<()>,
 }
 
+/// The parts a host brings itself.
+#[derive(Default)]
+pub(crate) struct Own {
+    pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
+    pub(crate) sms: Option<Arc<dyn SmsSender>>,
+    pub(crate) stores: Option<Arc<Stores>>,
+    pub(crate) bus: Option<Arc<dyn EventBus>>,
+}
+
 /// Builds everything for this configuration, with the host's own parts where it brought some.
-pub(crate) async fn wire(
-    config: &Config,
-    own_authenticator: Option<Arc<dyn Authenticator>>,
-    own_sms: Option<Arc<dyn SmsSender>>,
-    env: Arc<dyn Env>,
-) -> Result<Wired, StartError> {
-    make_data_dir(config)?;
+pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result<Wired, StartError> {
     let limits = Arc::new(config.limits.clone());
-    let stores = Arc::new(open(config, &limits, &env).await?);
+    let closes_stores = own.stores.is_none();
+    if closes_stores || own.authenticator.is_none() {
+        make_data_dir(config)?;
+    }
+    let stores = match own.stores {
+        Some(stores) => stores,
+        None => Arc::new(open(config, &limits, &env).await?),
+    };
     let metrics = Metrics::new();
     let hub = Hub::new(limits.ws_connections, metrics.clone());
-    let bus: Arc<dyn EventBus> = Arc::new(MemoryEventBus::new(limits.bus_queue));
+    let bus = own.bus.unwrap_or_else(|| Arc::new(MemoryEventBus::new(limits.bus_queue)));
 
-    let (authenticator, auth) = match own_authenticator {
+    let (authenticator, auth) = match own.authenticator {
         Some(authenticator) => (authenticator, None),
         None => {
-            let service = Arc::new(auth_service(config, own_sms, &stores, &hub, &env, &limits)?);
+            let service = Arc::new(auth_service(config, own.sms, &stores, &hub, &env, &limits)?);
             (Arc::clone(&service) as Arc<dyn Authenticator>, Some(service as Arc<dyn AuthApi>))
         }
     };
@@ -90,6 +101,7 @@ pub(crate) async fn wire(
         hub,
         bus,
         stores,
+        closes_stores,
         delivery,
         indexing,
         indexer: AbortOnDropHandle::new(indexer),
@@ -109,6 +121,9 @@ impl Wired {
             tracing::warn!("events were left in the outbox; the next start hands them out");
         }
         drop((self.delivery, self.indexing));
+        if !self.closes_stores {
+            return;
+        }
         match timeout_at(until, self.stores.close()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the stores were not closed cleanly; what was acknowledged is durable all the same"),

@@ -2,6 +2,7 @@
 
 import { SESSION_KEY, api, explain, session } from './api.js';
 import { $, confirmed, h, toast } from './dom.js';
+import { followInvite, showGroup } from './groups.js';
 import { Outbox } from './outbox.js';
 import { showLogin, showNewChat, showPerson, showSettings } from './panels.js';
 import { Socket } from './socket.js';
@@ -236,6 +237,12 @@ class App {
 
   #route() {
     this.typing(false);
+    const code = /^#join=(.+)$/.exec(location.hash)?.[1];
+    if (code) {
+      // The code is a secret: it does not stay in the address bar.
+      history.replaceState(null, '', location.pathname);
+      followInvite(this, code);
+    }
     this.openId = /^#chat\/(.+)$/.exec(location.hash)?.[1] ?? null;
     this.#opened();
     this.changed();
@@ -260,6 +267,7 @@ class App {
     if (chat.stale) this.#load(chat, '');
     else if (chat.log.length < PAGE) this.loadOlder(chat);
     chat.stale = false;
+    if (chat.type === 'group' && !chat.participants?.length) this.#refetch(chat.chat_id); // the list comes without them
     this.#read();
   }
 
@@ -312,9 +320,14 @@ class App {
   async startChat(userId) {
     const chat = await this.attempt(api('POST', '/chats', { type: 'direct', participant_id: userId }));
     if (!chat) return false;
+    this.shown(chat);
+    return true;
+  }
+
+  /** Takes in a chat that was just made or joined, and opens it. */
+  shown(chat) {
     this.store.putChat(chat);
     this.open(chat.chat_id);
-    return true;
   }
 
   async deleteForMe(chat, m) {
@@ -342,6 +355,8 @@ class App {
   }
 
   showPerson(userId) { showPerson(this, userId); }
+
+  showGroup(id) { showGroup(this, id); }
 
   async logout() {
     const waiting = this.outbox.items.length;

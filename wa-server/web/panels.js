@@ -2,11 +2,12 @@
 
 import { api, explain, open, session } from './api.js';
 import { $, avatar, confirmed, dialog, h, moment, toast } from './dom.js';
+import { showNewGroup } from './groups.js';
 
-const field = (label, input, hint) => h('label', { class: 'field' }, h('span', null, label), input, hint && h('small', null, hint));
+export const field = (label, input, hint) => h('label', { class: 'field' }, h('span', null, label), input, hint && h('small', null, hint));
 
 /** A form whose `run` may fail: the button waits meanwhile and the error is shown in the form. */
-function form(submit, run, ...fields) {
+export function form(submit, run, ...fields) {
   const error = h('p', { class: 'error', role: 'alert' });
   const button = h('button', { type: 'submit', class: 'primary' }, submit);
   return h('form', { async onsubmit(e) {
@@ -73,10 +74,10 @@ export function showLogin(note, done) {
 const WHO = { everyone: 'Everyone', contacts: 'My contacts', nobody: 'Nobody' };
 const PRIVACY = { last_seen: 'Last seen and online', profile_photo: 'Profile photo', about: 'About' };
 
-const section = (title, ...content) => h('section', null, h('h3', null, title), content);
+export const section = (title, ...content) => h('section', null, h('h3', null, title), content);
 
 /** Fills `box` with what `load` brings, or says why it cannot. */
-async function fill(box, load) {
+export async function fill(box, load) {
   box.replaceChildren(h('p', { class: 'hint' }, 'Loading…'));
   try { box.replaceChildren(...[await load()].flat()); } catch (error) {
     box.replaceChildren(h('p', { class: 'error' }, explain(error), ' ', h('button', { type: 'button', class: 'link', onclick: () => fill(box, load) }, 'Try again')));
@@ -154,7 +155,8 @@ export function showNewChat(app) {
       blockButton(app, c.user_id, load))));
   });
   const start = async (id) => { if (await app.startChat(id)) box.close(); };
-  const box = dialog('New chat', form('Add contact', async () => {
+  const group = () => { box.close(); showNewGroup(app); };
+  const box = dialog('New chat', h('p', { class: 'row' }, h('button', { type: 'button', onclick: group }, 'New group')), form('Add contact', async () => {
     const wanted = e164(phone.value);
     const { registered_users: [found] } = await api('POST', '/users/contacts/sync', { phone_numbers: [wanted] });
     if (!found) throw new Error(`${wanted} has no account here.`);

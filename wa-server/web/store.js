@@ -47,7 +47,10 @@ export class Store {
       this.chats.set(snap.chat_id, chat);
     }
     const was = chat.last_message;
+    const members = chat.participants;
     Object.assign(chat, rest);
+    // Lists come without the members of groups.
+    if (chat.type === 'group' && !rest.participants?.length && members?.length) chat.participants = members;
     if (was && (rest.last_message?.seq ?? 0) < was.seq && rest.last_seq < was.seq) chat.last_message = was;
     chat.unread = { count: snap.unread_count ?? 0, seq: snap.last_seq ?? 0 };
     this.io.changed();
@@ -301,11 +304,19 @@ export class Store {
         return this.#note(chat, data.rev);
       case 'message.status': return this.#status(chat, data);
       case 'typing': return this.#typing(chat, data);
-      case 'chat.updated':
-        Object.assign(chat, data.changes);
+      case 'chat.updated': {
+        const { user_id, role, ...changes } = data.changes;
+        Object.assign(chat, changes);
+        const member = chat.participants?.find((p) => p.user_id === user_id);
+        if (member) member.role = role;
         return this.#note(chat, data.rev);
+      }
       case 'group.member.added':
-        this.io.refetch(chat.chat_id);
+        // Where the members are not known, they are asked for when the chat is opened.
+        if (chat.participants?.length && !chat.participants.some((p) => p.user_id === data.user_id)) {
+          const { user_id, display_name } = data;
+          chat.participants.push({ user_id, display_name, avatar_url: null, role: 'member', joined_at: new Date().toISOString() });
+        }
         return this.#note(chat, data.rev);
       case 'group.member.removed':
         if (data.user_id === this.me) return this.dropChat(chat.chat_id);

@@ -193,7 +193,7 @@ export class View {
     const waiting = app.outbox.of(chat.chat_id).at(-1);
     const last = waiting ? { ...waiting, timestamp: waiting.created_at, sender_id: store.me } : store.latest(chat);
     const status = waiting ? (waiting.error ? 'failed' : 'pending')
-      : last?.message?.sender_id === store.me && !last.is_deleted ? store.statusOf(chat, last.message) : '';
+      : last?.message?.sender_id === store.me && !last.is_deleted && last.type !== 'system' ? store.statusOf(chat, last.message) : '';
     const state = {
       name, status, unread: store.unread(chat), muted: store.isMuted(chat), pinned: chat.is_pinned,
       time: last ? dayOrClock(last.timestamp) : '',
@@ -229,6 +229,7 @@ export class View {
     return [
       [chat.is_pinned ? 'Unpin' : 'Pin', () => app.pin(chat, !chat.is_pinned)], ...mute,
       peer && ['Contact info', () => app.showPerson(peer)],
+      chat.type === 'group' && ['Group info', () => app.showGroup(chat.chat_id)],
       peer && [app.store.blocked.has(peer) ? 'Unblock' : 'Block', () => app.block(peer, !app.store.blocked.has(peer))],
     ];
   }
@@ -252,7 +253,7 @@ export class View {
     const typing = [...chat.typing.keys()];
     const about = typing.length ? (peer ? 'typing…' : `${typing.map((id) => store.name(id, chat)).join(', ')} typing…`)
       : presence?.online ? 'online' : presence?.last_seen ? `last seen ${moment(presence.last_seen)}`
-        : chat.type === 'group' ? `${chat.participants?.length ?? 0} members` : '';
+        : chat.type === 'group' && chat.participants?.length ? `${chat.participants.length} members` : '';
     keyed($('conv-head'), [{ key: 'head', sig: JSON.stringify([chat.chat_id, name, about, chat.avatar_url, presence?.online]), make: () =>
       h('div', { class: 'who' },
         iconButton('back', 'Back to the chats', () => app.close(), { class: 'icon back', 'data-f': 'back' }),

@@ -1,5 +1,7 @@
 //! `wa chats`: the chat list.
 
+use wa_core::chat::ChatKind;
+
 use crate::failure::Failure;
 use crate::output::{Output, when};
 use crate::people;
@@ -20,7 +22,8 @@ impl Chats {
         output.list(&chats, ["CHAT", "NAME", "UNREAD", "LAST", ""], |chat| {
             let unread = if chat.unread_count == 0 { String::new() } else { chat.unread_count.to_string() };
             let (at, preview) = chat.last_message.as_ref().map(|last| (when(last.timestamp), last.preview.clone())).unwrap_or_default();
-            let name = if chat.is_pinned { format!("{} (pinned)", chat.name) } else { chat.name.clone() };
+            let name = if chat.kind == ChatKind::Group { format!("{} (group)", chat.name) } else { chat.name.clone() };
+            let name = if chat.is_pinned { format!("{name} (pinned)") } else { name };
             [chat.chat_id.to_string(), name, unread, at, preview]
         })
     }

@@ -1,9 +1,9 @@
 //! `wa history`: what was said in a chat.
 
 use wa_core::api::HistoryQuery;
-use wa_core::chat::ChatView;
+use wa_core::chat::{ChatKind, ChatView};
 use wa_core::id::{ChatId, UserId};
-use wa_core::message::MessageView;
+use wa_core::message::{MessageKind, MessageView};
 use wa_transport::client::{Client, ClientError};
 
 use crate::failure::Failure;
@@ -62,12 +62,16 @@ pub(crate) fn speaker(chat: &ChatView, me: UserId, sender: UserId) -> String {
     let peer = chat.participant.as_ref().filter(|peer| peer.id == sender).map(|peer| peer.display_name.as_str());
     match named.or(peer).map(plain) {
         Some(name) if !name.trim().is_empty() => name,
-        _ => "them".to_owned(),
+        // Of a group they may have left since.
+        _ => if chat.kind == ChatKind::Group { "somebody" } else { "them" }.to_owned(),
     }
 }
 
-/// A message as a line.
+/// A message as a line; one of the server has no speaker.
 pub(crate) fn line(message: &MessageView, speaker: &str, output: Output) -> String {
+    if message.kind == MessageKind::System {
+        return output.dim(&format!("{} {}", when(message.created_at), body(message)));
+    }
     format!("{} {}: {}", output.dim(&when(message.created_at)), output.bold(speaker), body(message))
 }
 

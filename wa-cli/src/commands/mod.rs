@@ -6,6 +6,7 @@ pub(crate) mod chats;
 pub(crate) mod completions;
 pub(crate) mod contacts;
 pub(crate) mod devices;
+pub(crate) mod group;
 pub(crate) mod history;
 pub(crate) mod login;
 pub(crate) mod logout;
@@ -27,6 +28,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         Command::Profile(command) => command.run(&account, output).await,
         Command::Contacts(command) => command.run(&account, output).await,
         Command::Chats(command) => command.run(&account, output).await,
+        Command::Group(command) => command.run(&account, output).await,
         Command::Chat(command) => command.run(&account, output).await,
         Command::Send(command) => command.run(&account, output).await,
         Command::Tail(command) => command.run(&account, output).await,

@@ -145,6 +145,43 @@ fn tail_tells_every_event_as_a_line_of_json() {
 }
 
 #[test]
+fn a_group_is_made_talked_in_changed_and_left() {
+    let world = World::new();
+    world.run(&["login", "--as", "carol", "--phone", "+15550100003", "--name", "Carol"]).ok();
+    let made = world.run(&["group", "create", "--as", "alice", "Friends", "bob", "+15550100003", "-o", "json"]).ok().json();
+    assert_eq!((&made["name"], made["participants"].as_array().map(Vec::len)), (&Value::from("Friends"), Some(3)));
+    assert!(world.run(&["chats", "list", "--as", "bob"]).ok().stdout().contains("Friends (group)"));
+    let mut bob = world.spawn(&["chat", "--as", "bob", "friends"]);
+    bob.until("Alice created the group \"Friends\"");
+    world.run(&["send", "--as", "carol", "Friends", "hello", "all"]).ok();
+    bob.until("Carol: hello all");
+    world.run(&["group", "remove", "--as", "bob", "Friends", "Carol"]).code(1);
+    world.run(&["group", "promote", "--as", "alice", "Friends", "Bob"]).ok();
+    bob.until("Bob is now an admin");
+    world.run(&["group", "set", "--as", "alice", "Friends", "--name", "Family", "--admin-only", "true", "--disappearing", "7d"]).ok();
+    bob.until("only admins");
+    world.run(&["send", "--as", "carol", "Family", "may I?"]).code(1);
+    world.run(&["group", "remove", "--as", "bob", "Family", "Carol"]).ok();
+    world.run(&["history", "--as", "carol", made["chat_id"].as_str().expect("an id")]).code(1);
+    let invite = world.run(&["group", "invite", "--as", "alice", "Family", "-o", "json"]).ok().json();
+    world.run(&["group", "join", "--as", "carol", invite["url"].as_str().expect("an address")]).ok();
+    bob.until("Carol joined by an invite");
+    world.run(&["group", "invite", "--as", "alice", "Family", "--revoke"]).ok();
+    world.run(&["group", "join", "--as", "carol", invite["code"].as_str().expect("a code")]).code(4);
+    let members = world.run(&["group", "members", "--as", "carol", "Family"]).ok().stdout();
+    assert_eq!(members.lines().filter(|line| line.contains("admin")).count(), 2, "{members}");
+    world.run(&["group", "demote", "--as", "bob", "Family", "Alice"]).ok();
+    world.run(&["group", "leave", "--as", "bob", "Family"]).ok();
+    bob.until("no longer in this chat");
+    bob.end();
+    let history = world.run(&["history", "--as", "alice", "Family", "-n", "2"]).ok().stdout();
+    assert!(history.contains("Bob left") && history.contains("is now an admin"), "{history}");
+    world.run(&["group", "leave", "--as", "alice", "Strangers"]).code(4);
+    world.run(&["group", "set", "--as", "alice", "Family"]).code(2);
+    world.run(&["group", "leave", "--as", "alice", "bob"]).code(2);
+}
+
+#[test]
 fn contacts_are_added_blocked_and_unblocked() {
     let world = World::new();
     world.run(&["contacts", "add", "--as", "alice", "+15550100002", "+15550109999"]).ok();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::people::{People, Seen};
 use crate::chat::{ChatKind, ChatView, LastMessage, Member, Membership, Participant, Peer};
 use crate::error::Result;
+use crate::faults::planted;
 use crate::id::{ChatId, UserId};
 use crate::ports::{ChatStore, ListedChat, MessageStore, Summary, Viewer};
 use crate::time::Timestamp;
@@ -87,6 +88,8 @@ fn view(context: &Context<'_>, ListedChat { chat, personal }: ListedChat, member
         Participant { user_id: member.user_id, display_name, avatar_url, role: member.role, joined_at: member.joined_at }
     });
     let (last_message, unread_count) = summary.map_or((None, 0), |summary| (summary.last_message, summary.unread));
+    let is_own = last_message.as_ref().is_some_and(|message| message.sender_id == user);
+    let unread_count = unread_count + u64::from(is_own && planted("own_unread"));
     let (name, description, avatar_url) = match (chat.group, &participant) {
         (Some(group), _) => (group.name, group.description, Some(group.avatar_url)),
         (None, Some(peer)) => (peer.display_name.clone(), String::new(), peer.avatar_url.clone()),

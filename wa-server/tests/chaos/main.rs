@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 mod bounds;
-mod convergence;
 mod crash;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod disk;
@@ -15,9 +14,11 @@ mod image;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod machine;
 mod order;
+mod planted;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod power;
 mod races;
 mod scene;
+mod simulation;
 mod soak;
 mod support;

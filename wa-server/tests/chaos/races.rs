@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::embedded::{Answer, Person, Socket, TestServer, fresh_phone, http};
-use crate::scene::{history, integer, must_catch, order_of, text};
+use crate::scene::{history, integer, order_of, text};
 use crate::support::{Random, number, seed};
 
 /// Messages of one burst.
@@ -238,14 +238,4 @@ async fn a_code_is_compared_five_times_however_many_guess_at_once() {
             assert_eq!(won, usize::from(wrongs < 5), "race {race}: {wrongs} wrong guesses, then the right one");
         }
     }
-}
-
-#[test]
-fn a_cut_that_is_skipped_is_caught() {
-    must_catch("races::revocations_take_effect_at_once_under_a_race_of_sends", "skip_cut", "accepted after the session's end");
-}
-
-#[test]
-fn a_block_that_the_fan_out_and_the_store_do_not_know_is_caught() {
-    must_catch("races::revocations_take_effect_at_once_under_a_race_of_sends", "block_ignored", "after the block");
 }

@@ -1,7 +1,6 @@
 //! What the checks of the embedded server share: looking a chat up in full, and repeating a check with a planted defect.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -57,14 +56,4 @@ pub(crate) async fn sync(person: &Person, known: &mut BTreeMap<String, i64>) -> 
             return items;
         }
     }
-}
-
-/// Runs a check of this program again with a planted defect. It must fail, and say so.
-pub(crate) fn must_catch(check: &str, defect: &str, saying: &str) {
-    let program = std::env::current_exe().unwrap();
-    let run = Command::new(program).args([check, "--exact", "--nocapture", "--test-threads=1"]).env("WA_PLANTED", defect).output().unwrap();
-    let said = String::from_utf8_lossy(&[run.stdout, run.stderr].concat()).into_owned();
-    assert!(said.contains("running 1 test"), "there is no check {check}:\n{said}");
-    assert!(!run.status.success(), "{check} passes in spite of the defect {defect}");
-    assert!(said.contains(saying), "{check} failed for another reason than {saying:?}:\n{said}");
 }

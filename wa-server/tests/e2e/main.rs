@@ -7,6 +7,7 @@ mod client;
 mod corpus;
 mod edge;
 mod embedded;
+mod groups;
 mod lifecycle;
 mod messages;
 mod presence;

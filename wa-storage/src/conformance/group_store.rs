@@ -53,7 +53,7 @@ impl Subject {
     pub(super) async fn group(&self, admin: UserId, others: &[UserId]) -> ChatId {
         let group = self.new_group(admin, others);
         let chat = group.view.chat_id;
-        done(self.groups.create(group).await.expect("answered"));
+        done(&self.groups.create(group).await.expect("answered"));
         chat
     }
 
@@ -69,11 +69,11 @@ impl Subject {
     }
 
     async fn join(&self, chat: ChatId, by: UserId, user: UserId) {
-        done(self.take(chat, by, 1, vec![join(user)]).await);
+        done(&self.take(chat, by, 1, vec![join(user)]).await);
     }
 
     pub(super) async fn leave(&self, chat: ChatId, user: UserId) {
-        done(self.take(chat, user, 1, vec![leave(user)]).await);
+        done(&self.take(chat, user, 1, vec![leave(user)]).await);
     }
 
     async fn listed(&self, user: UserId, chat: ChatId) -> Option<ListedChat> {
@@ -95,7 +95,7 @@ fn leave(user_id: UserId) -> Step {
     Step::Leave { user_id, name: "Old".to_owned() }
 }
 
-fn done(applied: Applied) {
+fn done(applied: &Applied) {
     assert!(matches!(applied, Applied::Done), "{applied:?}");
 }
 
@@ -112,7 +112,7 @@ pub async fn a_new_group_has_its_members_its_first_message_and_its_events(s: &Su
     let (a, b, c) = (s.user().await, s.user().await, s.user().await);
     let group = s.new_group(a, &[b, c]);
     let (view, note_id) = (Arc::clone(&group.view), group.note_id);
-    done(s.groups.create(group).await.expect("answered"));
+    done(&s.groups.create(group).await.expect("answered"));
     let chat = view.chat_id;
     let membership = s.membership(chat).await;
     assert_eq!((membership.kind, membership.is_admin_only), (ChatKind::Group, false));
@@ -163,7 +163,7 @@ pub async fn a_refused_decision_writes_nothing(s: &Subject) {
     s.outbox.drain().await;
     let refused = s.groups.change(s.command(chat, a, |_| Err(Error::Conflict(Conflict::LastAdmin)))).await.expect("answered");
     assert_eq!(code(&refused), Some("LAST_ADMIN"));
-    done(s.groups.change(s.command(chat, a, |_| Ok(Change::default()))).await.expect("answered"));
+    done(&s.groups.change(s.command(chat, a, |_| Ok(Change::default()))).await.expect("answered"));
     let refused = s.groups.set_invite(s.command(chat, b, |_| Err(Error::Conflict(Conflict::LastAdmin))), Some(InviteHash::of("x"))).await;
     assert_eq!(code(&refused.expect("answered")), Some("LAST_ADMIN"));
     assert_eq!(s.groups.invited_to(InviteHash::of("x")).await.expect("read"), None);
@@ -178,7 +178,7 @@ pub async fn a_change_takes_a_rev_for_each_message_and_step(s: &Subject) {
     let (a, b, c, d) = (s.user().await, s.user().await, s.user().await, s.user().await);
     let chat = s.group(a, &[b]).await;
     s.outbox.drain().await;
-    done(s.take(chat, a, 2, vec![join(c), join(d), Step::Role { user_id: c, role: Role::Admin }]).await);
+    done(&s.take(chat, a, 2, vec![join(c), join(d), Step::Role { user_id: c, role: Role::Admin }]).await);
     let facts = s.facts().await;
     let [Fact::MessageNew(one), Fact::MessageNew(two), Fact::MemberAdded(third), Fact::MemberAdded(fourth), Fact::ChatUpdated(fifth)] = facts.as_slice() else {
         panic!("expected two messages, two members and a role, got {facts:?}")
@@ -198,7 +198,7 @@ pub async fn a_change_of_members_makes_a_new_membership_version(s: &Subject) {
     for (step, sender) in [(join(c), a), (leave(c), c), (Step::Role { user_id: b, role: Role::Admin }, b), (Step::Timer(AutoDeleteTimer::Day), a)] {
         let late = s.message(chat, sender, text("decided before")).await;
         let before = s.membership(chat).await.version;
-        done(s.take(chat, a, 1, vec![step]).await);
+        done(&s.take(chat, a, 1, vec![step]).await);
         assert!(s.membership(chat).await.version > before);
         assert!(matches!(s.messages.append(late).await.expect("answered"), wa_core::ports::Appended::MembershipChanged));
     }
@@ -277,7 +277,7 @@ pub async fn properties_roles_and_timer_read_back(s: &Subject) {
     let change =
         ProfileChange { name: Some("Family".to_owned()), avatar_url: Some("/a.jpg".to_owned()), is_admin_only: Some(true), ..ProfileChange::default() };
     s.outbox.drain().await;
-    done(s.take(chat, a, 0, vec![Step::Profile(change.clone()), Step::Role { user_id: b, role: Role::Admin }, Step::Timer(AutoDeleteTimer::Week)]).await);
+    done(&s.take(chat, a, 0, vec![Step::Profile(change.clone()), Step::Role { user_id: b, role: Role::Admin }, Step::Timer(AutoDeleteTimer::Week)]).await);
     let listed = s.listed(b, chat).await.expect("listed").chat;
     assert_eq!(listed.group, Some(GroupProfile { name: "Family".to_owned(), description: "us".to_owned(), avatar_url: "/a.jpg".to_owned() }));
     assert_eq!(listed.auto_delete_timer, AutoDeleteTimer::Week);
@@ -299,13 +299,13 @@ pub async fn properties_roles_and_timer_read_back(s: &Subject) {
 /// Case.
 pub async fn the_timer_of_a_direct_chat_is_one_for_both(s: &Subject) {
     let (a, b, chat) = s.direct().await;
-    done(s.take(chat, b, 1, vec![Step::Timer(AutoDeleteTimer::Quarter)]).await);
+    done(&s.take(chat, b, 1, vec![Step::Timer(AutoDeleteTimer::Quarter)]).await);
     for user in [a, b] {
         assert_eq!(s.listed(user, chat).await.expect("listed").chat.auto_delete_timer, AutoDeleteTimer::Quarter);
     }
     assert_eq!(s.membership(chat).await.auto_delete_timer, AutoDeleteTimer::Quarter);
     let change = Change { notes: vec![note("told", "kept".to_owned())], steps: vec![Step::Timer(AutoDeleteTimer::Off)], withheld_from: Some(a) };
-    done(s.groups.change(s.command(chat, b, move |_| Ok(change))).await.expect("answered"));
+    done(&s.groups.change(s.command(chat, b, move |_| Ok(change))).await.expect("answered"));
     assert_eq!((s.seen(&s.viewer(chat, a)).await, s.seen(&s.viewer(chat, b)).await), (vec![1], vec![1, 2]));
 }
 
@@ -314,7 +314,7 @@ pub async fn the_last_member_who_leaves_ends_the_group(s: &Subject) {
     let (a, b) = (s.user().await, s.user().await);
     let chat = s.group(a, &[b]).await;
     let sent = s.send(chat, a, "last words").await;
-    done(s.groups.set_invite(s.command(chat, a, |_| Ok(Change::default())), Some(InviteHash::of("x"))).await.expect("answered"));
+    done(&s.groups.set_invite(s.command(chat, a, |_| Ok(Change::default())), Some(InviteHash::of("x"))).await.expect("answered"));
     s.leave(chat, b).await;
     s.outbox.drain().await;
     s.leave(chat, a).await;
@@ -357,7 +357,7 @@ pub async fn a_new_invite_revokes_the_one_before(s: &Subject) {
     let chat = s.group(a, &[b]).await;
     let (first, second) = (InviteHash::of("first"), InviteHash::of("second"));
     for invite in [first, second] {
-        done(s.groups.set_invite(s.command(chat, a, |_| Ok(Change::default())), Some(invite)).await.expect("answered"));
+        done(&s.groups.set_invite(s.command(chat, a, |_| Ok(Change::default())), Some(invite)).await.expect("answered"));
         assert_eq!(s.groups.invited_to(invite).await.expect("read"), Some(chat));
     }
     assert_eq!(s.groups.invited_to(first).await.expect("read"), None);
@@ -371,16 +371,16 @@ pub async fn a_revoked_invite_lets_nobody_in(s: &Subject) {
     let (a, b, c) = (s.user().await, s.user().await, s.user().await);
     let chat = s.group(a, &[b]).await;
     let (invite, other) = (InviteHash::of("first"), InviteHash::of("other"));
-    done(s.groups.set_invite(s.command(chat, a, |_| Ok(Change::default())), Some(invite)).await.expect("answered"));
+    done(&s.groups.set_invite(s.command(chat, a, |_| Ok(Change::default())), Some(invite)).await.expect("answered"));
     let by = |invite| {
         let command = s.command(chat, c, move |_| Ok(Change { steps: vec![join(c)], ..Change::default() }));
         s.groups.change(Command { invite: Some(invite), ..command })
     };
     assert_eq!(code(&by(other).await.expect("answered")), Some("CHAT_NOT_FOUND"));
-    done(s.groups.set_invite(s.command(chat, a, |_| Ok(Change::default())), None).await.expect("answered"));
+    done(&s.groups.set_invite(s.command(chat, a, |_| Ok(Change::default())), None).await.expect("answered"));
     assert_eq!(code(&by(invite).await.expect("answered")), Some("CHAT_NOT_FOUND"));
     assert_eq!(s.groups.invited_to(invite).await.expect("read"), None);
-    done(s.groups.set_invite(s.command(chat, a, |_| Ok(Change::default())), Some(invite)).await.expect("answered"));
-    done(by(invite).await.expect("answered"));
+    done(&s.groups.set_invite(s.command(chat, a, |_| Ok(Change::default())), Some(invite)).await.expect("answered"));
+    done(&by(invite).await.expect("answered"));
     assert!(s.membership(chat).await.present(c).is_some());
 }

@@ -51,6 +51,14 @@ impl OtpStore for MemoryOtpStore {
     }
 
     async fn attempt(&self, phone: &Phone, max_attempts: u32, now: Timestamp) -> Stored<OtpAttempt> {
+        if wa_core::faults::planted("attempts_lost") {
+            // Read, and written back a moment later.
+            let before = locked(&self.codes).get(phone).map_or(0, |code| code.attempts);
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            if let Some(code) = locked(&self.codes).get_mut(phone) {
+                code.attempts = before;
+            }
+        }
         let mut codes = locked(&self.codes);
         let Some(code) = codes.get_mut(phone).filter(|code| !code.used && now < code.expires_at) else {
             return Ok(OtpAttempt::Absent);

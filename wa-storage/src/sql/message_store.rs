@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use moka::sync::Cache;
 use wa_core::error::StoreError;
 use wa_core::event::{Event, Fact, MessageDeleted};
+use wa_core::faults::planted;
 use wa_core::id::{ChatId, ConnectionId, EventId, MessageId, UserId};
 use wa_core::message::{Message, Rev, Seq};
 use wa_core::ports::{Appended, Changed, MessageStore, NewMessage, Page, Revision, Stored, Summary, Undelivered, Viewer};
@@ -52,11 +53,13 @@ pub(super) fn visible(statement: Statement, viewer: &Viewer) -> Statement {
         .value(viewer.above)
         .text(" AND (m.withheld_from IS NULL OR m.withheld_from <> ")
         .value(viewer.user_id)
+        .text(if planted("withheld_shown") { " OR 1 = 1" } else { "" })
         .text(") AND (m.expires_at IS NULL OR m.expires_at > ")
         .value(viewer.now)
+        .text(if planted("expired_shown") { " OR 1 = 1" } else { "" })
         .text(") AND NOT EXISTS (SELECT 1 FROM hidden_messages h WHERE h.chat_id = m.chat_id AND h.seq = m.seq AND h.user_id = ")
         .value(viewer.user_id)
-        .text(")")
+        .text(if planted("hidden_shown") { " AND 1 = 0)" } else { ")" })
 }
 
 impl SqlMessageStore {
@@ -272,7 +275,11 @@ impl MessageStore for SqlMessageStore {
                         let rows = tx.fetch(query.bind(id).bind(viewer.user_id)).await?;
                         return first(&rows, |row| Ok(Revision { seq: Seq::new(row.int(0)?), rev: Rev::new(row.int(1)?) }));
                     };
-                    let raise = Statement::fixed("UPDATE chats SET rev = rev + 1, updated_at = $2 WHERE id = $1 RETURNING rev");
+                    let raise = Statement::fixed(if planted("rev_kept") {
+                        "UPDATE chats SET rev = rev + 0, updated_at = $2 WHERE id = $1 RETURNING rev"
+                    } else {
+                        "UPDATE chats SET rev = rev + 1, updated_at = $2 WHERE id = $1 RETURNING rev"
+                    });
                     let rev = first(&tx.fetch(raise.bind(viewer.chat_id).bind(viewer.now)).await?, |row| row.int(0))?;
                     let rev = rev.ok_or_else(|| StoreError::corrupt(tx.dialect().name(), "a message without a chat"))?;
                     let hide =

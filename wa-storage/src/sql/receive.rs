@@ -125,6 +125,10 @@ fn read(marks: &mut Marks, receipt: &NewReceipt, up_to: &Located, others: &[Othe
     if up_to.chat_id != receipt.chat_id {
         return Vec::new();
     }
+    if wa_core::faults::planted("receipts_fall") && up_to.seq < marks.read_up_to {
+        (marks.read_up_to, marks.delivered_up_to) = (up_to.seq, up_to.seq);
+        return vec![Run { status: Status::Read, from: up_to.seq, to: up_to.seq, events: Vec::new() }];
+    }
     let fresh: Vec<Other> = others.iter().filter(|other| other.seq > marks.read_up_to && other.seq <= up_to.seq).copied().collect();
     let mut runs = Vec::new();
     // Own messages lie within a run, as nobody asks about them there; withheld ones end it, as their sender must not see them rise.

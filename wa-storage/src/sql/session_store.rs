@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use uuid::Uuid;
 use wa_core::event::{Event, Fact};
+use wa_core::faults::planted;
 use wa_core::id::{DeviceId, EventId, UserId};
 use wa_core::ports::{Env, EnvExt as _, NewRotation, NewSession, SessionStore, Stored};
 use wa_core::session::{Rotation, Session, TokenHash};
@@ -88,9 +89,12 @@ async fn rotate(tx: &mut Tx<'_>, rotation: &NewRotation, token_id: Uuid) -> Stor
         return Ok(Rotation::Refused);
     }
     if let Some(rotated_at) = row.maybe_time(9)? {
-        let same_key = rotation.key.is_some() && row.maybe_text(10)?.as_deref() == rotation.key.as_ref().map(TokenHash::as_str);
+        let same_key = !planted("repeat_punished") && rotation.key.is_some() && row.maybe_text(10)?.as_deref() == rotation.key.as_ref().map(TokenHash::as_str);
         if same_key && rotation.at.since(rotated_at) <= rotation.repeat_window {
             return Ok(Rotation::Repeated(session, rotated_at));
+        }
+        if planted("reuse_forgiven") {
+            return Ok(Rotation::Refused);
         }
         end(tx, session.user_id, &[session.device_id], rotation.event_id, rotation.at).await?;
         session.revoked = true;

@@ -414,7 +414,10 @@ impl Task {
         let placed = answer_too_early(&mut group.append_replies, placed).await;
         #[cfg(feature = "failpoints")]
         wa_core::faults::pass("before_commit");
-        connection.execute(Statement::fixed("COMMIT")).await?;
+        let committed = connection.execute(Statement::fixed("COMMIT")).await;
+        if !wa_core::faults::planted("failed_commit_acknowledged") {
+            committed?;
+        }
         #[cfg(feature = "failpoints")]
         wa_core::faults::pass("after_commit");
         self.swept = self.swept.max(published);

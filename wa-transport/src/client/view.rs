@@ -306,7 +306,7 @@ impl View {
     /// Tells how far others have received and read, where that is news.
     fn marks(&mut self, chat_id: ChatId, receipts: &[MarksView]) {
         let me = self.me;
-        for MarksView { user_id, delivered_up_to_seq, read_up_to_seq } in receipts.iter().copied().filter(|marks| marks.user_id != me) {
+        for &MarksView { user_id, delivered_up_to_seq, read_up_to_seq, .. } in receipts.iter().filter(|marks| marks.user_id != me) {
             let marks = self.track(chat_id).marks.entry(user_id).or_default();
             let before = *marks;
             *marks = (before.0.max(delivered_up_to_seq), before.1.max(read_up_to_seq));

@@ -453,7 +453,7 @@ fn a_fresh_view_tells_what_was_not_delivered_and_nothing_older() {
     assert_eq!(request.chats[&chat_id(0)], Rev::new(4), "asked from below, so that the marks come along");
     let mut item = world.logs[0].changed(0, 4, 100);
     item.chat.unread_count = 3;
-    item.receipts = vec![MarksView { user_id: user(1), delivered_up_to_seq: Seq::new(3), read_up_to_seq: Seq::new(2) }];
+    item.receipts = vec![MarksView { user_id: user(1), delivered_up_to_seq: Seq::new(3), read_up_to_seq: Seq::new(2), delivered_beyond: vec![] }];
     view.synced(SyncAnswer { chats: vec![item], removed_chat_ids: Vec::new(), complete: true });
     assert_eq!(view.walk(), Some((chat_id(0), Seq::new(3))));
     let messages = vec![world.logs[0].view(0, 4), world.logs[0].view(0, 5)];
@@ -471,7 +471,7 @@ fn receipts_given_while_away_are_asked_for_though_they_take_no_revision() {
     world.settle();
     assert_eq!(world.view.start_sync(100).chats[&chat_id(0)], Rev::ZERO, "asked from below the own message");
     let mut item = world.logs[0].changed(0, 0, 100);
-    item.receipts = vec![MarksView { user_id: user(2), delivered_up_to_seq: Seq::new(1), read_up_to_seq: Seq::new(1) }];
+    item.receipts = vec![MarksView { user_id: user(2), delivered_up_to_seq: Seq::new(1), read_up_to_seq: Seq::new(1), delivered_beyond: vec![] }];
     world.view.synced(SyncAnswer { chats: vec![item], removed_chat_ids: Vec::new(), complete: true });
     let statuses: Vec<_> = world
         .view

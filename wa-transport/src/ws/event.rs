@@ -101,6 +101,9 @@ pub(super) struct StatusChange {
     user_id: UserId,
     status: Status,
     timestamp: Timestamp,
+    /// Beyond the contract's keys: what was delivered past a gap does not cover the gap.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_seq: Option<Seq>,
     #[serde(skip_serializing_if = "Option::is_none")]
     up_to_message_id: Option<MessageId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,6 +119,7 @@ impl StatusChange {
             user_id: change.user_id,
             status: change.status,
             timestamp: at,
+            from_seq: change.from_seq,
             up_to_message_id: is_range.then_some(change.message_id),
             up_to_seq: is_range.then_some(change.seq),
         }
@@ -404,7 +408,7 @@ mod tests {
                 messages: vec![message()],
                 hidden_message_ids: vec![id(6)],
                 stars: vec![StarMark { message_id: id(1), is_starred: true }],
-                receipts: vec![MarksView { user_id: id(5), delivered_up_to_seq: Seq::new(7), read_up_to_seq: Seq::new(6) }],
+                receipts: vec![MarksView { user_id: id(5), delivered_up_to_seq: Seq::new(7), read_up_to_seq: Seq::new(6), delivered_beyond: vec![] }],
                 limited: false,
             }],
             removed_chat_ids: vec![id(8)],

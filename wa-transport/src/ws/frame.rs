@@ -30,25 +30,32 @@ pub enum ClientEvent {
 }
 
 impl ClientEvent {
+    /// Every event by its name.
+    pub const ALL: [(&'static str, Self); 18] = [
+        ("message.send", Self::MessageSend),
+        ("message.delivered", Self::MessageDelivered),
+        ("message.read", Self::MessageRead),
+        ("message.edit", Self::MessageEdit),
+        ("message.delete", Self::MessageDelete),
+        ("message.react", Self::MessageReact),
+        ("typing.start", Self::TypingStart),
+        ("typing.stop", Self::TypingStop),
+        ("presence.subscribe", Self::PresenceSubscribe),
+        ("presence.unsubscribe", Self::PresenceUnsubscribe),
+        ("sync", Self::Sync),
+        ("call.offer", Self::Call),
+        ("call.answer", Self::Call),
+        ("call.ice-candidate", Self::Call),
+        ("call.end", Self::Call),
+        ("call.ringing", Self::Call),
+        ("call.reject", Self::Call),
+        ("ping", Self::Ping),
+    ];
+
     /// The event of this name; `None` if there is none.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        Some(match name {
-            "message.send" => Self::MessageSend,
-            "message.delivered" => Self::MessageDelivered,
-            "message.read" => Self::MessageRead,
-            "message.edit" => Self::MessageEdit,
-            "message.delete" => Self::MessageDelete,
-            "message.react" => Self::MessageReact,
-            "typing.start" => Self::TypingStart,
-            "typing.stop" => Self::TypingStop,
-            "presence.subscribe" => Self::PresenceSubscribe,
-            "presence.unsubscribe" => Self::PresenceUnsubscribe,
-            "sync" => Self::Sync,
-            "call.offer" | "call.answer" | "call.ice-candidate" | "call.end" | "call.ringing" | "call.reject" => Self::Call,
-            "ping" => Self::Ping,
-            _ => return None,
-        })
+        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, event)| *event)
     }
 
     /// Whether it changes something others see, and so counts against the tighter rate limit (contract, section 10).

@@ -240,6 +240,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             self.answers = VecDeque::new();
             self.answer_bytes = 0;
             self.backlog = None;
+            // What the connection did not take is not waited for.
+            self.unflushed = false;
         }
     }
 

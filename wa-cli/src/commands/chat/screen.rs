@@ -1,10 +1,10 @@
 //! What a conversation looks like: events in, lines out. It prints nothing itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wa_core::chat::ChatView;
 use wa_core::id::{ChatId, MessageId, UserId};
-use wa_core::message::{MessageView, Seq, cut};
+use wa_core::message::{MessageKind, MessageView, Seq, cut};
 use wa_core::receipt::Status;
 use wa_core::user::PresenceView;
 use wa_transport::client::{Receipt, ServerEvent};
@@ -22,6 +22,9 @@ struct Own {
     id: MessageId,
     status: Status,
     preview: String,
+    /// Who has it at least.
+    delivered: BTreeSet<UserId>,
+    read: BTreeSet<UserId>,
 }
 
 /// A chat as it is shown.
@@ -85,6 +88,11 @@ impl Screen {
                 let name = speaker(&self.chat, self.me, typing.user_id);
                 began.then(|| self.output.dim(&format!("{name} is typing…"))).into_iter().collect()
             }
+            ServerEvent::Chat(chat) if chat.chat_id == self.chat.chat_id => {
+                self.chat = ChatView::clone(chat);
+                Vec::new()
+            }
+            ServerEvent::ChatRemoved { chat_id } if *chat_id == self.chat.chat_id => vec![self.output.dim("You are no longer in this chat.")],
             ServerEvent::Presence(presence) if Some(presence.user_id) == self.peer() => self.presence(*presence).into_iter().collect(),
             ServerEvent::Connected | ServerEvent::Disconnected { .. } => Vec::new(),
             _ => return Ok(Vec::new()),
@@ -119,11 +127,15 @@ impl Screen {
         self.shown = message.seq;
         self.typing = false;
         let said = self.said(message);
+        if message.kind == MessageKind::System {
+            return said;
+        }
         if message.sender_id != self.me {
             self.last_of_others = Some(message.message_id);
             return said;
         }
-        self.own.insert(message.seq, Own { id: message.message_id, status: message.status, preview: cut(&body(message), 30) });
+        let (delivered, read) = (BTreeSet::new(), BTreeSet::new());
+        self.own.insert(message.seq, Own { id: message.message_id, status: message.status, preview: cut(&body(message), 30), delivered, read });
         if self.own.len() > MAX_FOLLOWED {
             self.own.pop_first();
         }
@@ -135,20 +147,38 @@ impl Screen {
         if receipt.user_id == self.me {
             return None;
         }
+        let others = self.others();
         let covered = |seq: Seq, own: &Own| Some(own.id) == receipt.message_id || receipt.up_to_seq.is_some_and(|up_to| seq <= up_to);
         let mut newest = None;
         for (seq, own) in &mut self.own {
-            if own.status < receipt.status && covered(*seq, own) {
-                own.status = receipt.status;
-                newest = Some(own.preview.clone());
+            if !covered(*seq, own) {
+                continue;
+            }
+            own.delivered.insert(receipt.user_id);
+            if receipt.status == Status::Read {
+                own.read.insert(receipt.user_id);
+            }
+            // A message is as far as it is with the last of them.
+            let status = if others.is_subset(&own.read) {
+                Status::Read
+            } else if others.is_subset(&own.delivered) {
+                Status::Delivered
+            } else {
+                Status::Sent
+            };
+            if own.status < status {
+                own.status = status;
+                newest = Some((status, own.preview.clone()));
             }
         }
-        let what = match receipt.status {
-            Status::Sent => return None,
-            Status::Delivered => "delivered",
-            Status::Read => "read",
-        };
-        newest.map(|preview| format!("  {} {}", self.ticks(receipt.status), self.output.dim(&format!("{what}: {preview}"))))
+        let (status, preview) = newest?;
+        let what = if status == Status::Read { "read" } else { "delivered" };
+        Some(format!("  {} {}", self.ticks(status), self.output.dim(&format!("{what}: {preview}"))))
+    }
+
+    /// Everybody else in the chat.
+    fn others(&self) -> BTreeSet<UserId> {
+        self.chat.participants.iter().map(|member| member.user_id).chain(self.peer()).filter(|user| *user != self.me).collect()
     }
 
     fn ticks(&self, status: Status) -> String {
@@ -220,6 +250,28 @@ mod tests {
         assert_eq!(lines(&read(1, Status::Read)), ["  ✓✓ read: hello"]);
         assert!(lines(&read(1, Status::Delivered)).is_empty());
         assert!(lines(&read(1, Status::Read)).is_empty());
+    }
+
+    #[test]
+    fn in_a_group_a_message_is_as_far_as_with_the_last_member() {
+        let mut screen = screen();
+        screen.chat.kind = wa_core::chat::ChatKind::Group;
+        screen.chat.participant = None;
+        let joined_at = screen.chat.created_at;
+        let carol: UserId = "018f3f6e-7b1c-7c4e-8a57-000000000004".parse().expect("an id");
+        for user_id in [ME.parse().expect("an id"), BOB.parse().expect("an id"), carol] {
+            let role = wa_core::chat::Role::Member;
+            screen.chat.participants.push(wa_core::chat::Participant { user_id, display_name: "Bob".to_owned(), avatar_url: None, role, joined_at });
+        }
+        let by_carol = |status| match read(1, status) {
+            ServerEvent::Receipt(receipt) => ServerEvent::Receipt(Receipt { user_id: carol, ..receipt }),
+            other => other,
+        };
+        let mut lines = |event: &ServerEvent| screen.event(event).expect("lines");
+        lines(&message(1, ME, "hello"));
+        assert!(lines(&read(1, Status::Read)).is_empty());
+        assert_eq!(lines(&by_carol(Status::Delivered)), ["  ✓✓ delivered: hello"]);
+        assert_eq!(lines(&by_carol(Status::Read)), ["  ✓✓ read: hello"]);
     }
 
     #[test]

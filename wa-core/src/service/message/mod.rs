@@ -32,7 +32,7 @@ use crate::id::{ChatId, ConnectionId, MessageId};
 use crate::limits::Limits;
 use crate::message::{MessageView, Seq};
 use crate::ports::{AnnotationStore, ChangeStore, ChatStore, ContactStore, Env, EnvExt, MessageStore, Page, ReceiptStore, SearchStore, UserStore};
-use crate::receipt::{Located, ReceiptView};
+use crate::receipt::{Located, ReceiptView, Receipted};
 use crate::session::Caller;
 
 /// What the message service stands on.
@@ -141,6 +141,10 @@ impl MessageApi for MessageService {
     async fn delete_for_me(&self, caller: &Caller, message: MessageId, origin: Option<ConnectionId>) -> Result<MessageDeleted> {
         let (access, located) = enter_by(&*self.deps.chats, self.locate(message).await?, caller.user_id).await?;
         let viewer = access.viewer(self.deps.env.now());
+        if located.sender_id != caller.user_id {
+            // What somebody deletes has arrived. Never confirmed, it would hold up the mark of all that follow.
+            self.give(caller, located.chat_id, Receipted::Delivered(vec![located]), true, origin).await?;
+        }
         let hidden = self.deps.messages.hide(&viewer, message, self.deps.env.new_id(), origin).await?;
         let hidden = hidden.ok_or(Error::not_found(Missing::Message))?;
         Ok(MessageDeleted {

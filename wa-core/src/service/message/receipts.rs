@@ -58,7 +58,7 @@ impl MessageService {
         self.give(caller, located.chat_id, Receipted::ReadUpTo(located), announce, origin).await
     }
 
-    async fn give(&self, caller: &Caller, chat_id: ChatId, what: Receipted, announce: bool, origin: Option<ConnectionId>) -> Result<()> {
+    pub(super) async fn give(&self, caller: &Caller, chat_id: ChatId, what: Receipted, announce: bool, origin: Option<ConnectionId>) -> Result<()> {
         let receipt = NewReceipt { chat_id, user_id: caller.user_id, what, announce, origin, at: self.deps.env.now() };
         self.deps.receipts.give(receipt, self.deps.env.new_id()).await?;
         Ok(())

@@ -5,6 +5,7 @@ use super::MessageService;
 use crate::api::{SendMessage, Sent};
 use crate::chat::{ChatKind, Membership, Role};
 use crate::error::{Denied, Error, FieldError, Missing, Result};
+use crate::faults::planted;
 use crate::id::{ChatId, ConnectionId, MessageId, UserId};
 use crate::limits::Limits;
 use crate::message::{Content, Fingerprint, Message, MessageView};
@@ -64,7 +65,7 @@ impl Draft {
             membership_version: decision.version,
             sender_id: sender,
             sender_name: sender_name.to_owned(),
-            client_msg_id: self.client_msg_id.clone(),
+            client_msg_id: if planted("key_ignored") { format!("{} {}", self.client_msg_id, created_at) } else { self.client_msg_id.clone() },
             fingerprint: self.fingerprint,
             content: self.content.clone(),
             reply_to: decision.reply.clone(),
@@ -97,8 +98,7 @@ impl Decision {
 pub(super) fn permission(access: &Access) -> Result<Option<UserId>> {
     let (membership, member) = (&access.membership, access.member()?);
     match membership.kind {
-        #[cfg(feature = "faults")]
-        ChatKind::Direct if crate::faults::planted("block_ignored") => Ok(None),
+        ChatKind::Direct if planted("block_ignored") => Ok(None),
         ChatKind::Direct if member.has_blocked => Err(Error::Denied(Denied::UserBlocked)),
         ChatKind::Direct => Ok(membership.peer_of(member.user_id).filter(|peer| peer.has_blocked).map(|peer| peer.user_id)),
         ChatKind::Group if membership.is_admin_only && member.role != Role::Admin => {

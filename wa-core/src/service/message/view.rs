@@ -43,6 +43,7 @@ impl States {
                     user_id: member.user_id,
                     delivered_up_to_seq: marks.delivered_up_to,
                     read_up_to_seq: if reads { marks.read_up_to } else { Seq::ZERO },
+                    delivered_beyond: marks.delivered_beyond.clone(),
                 }
             })
             .collect()

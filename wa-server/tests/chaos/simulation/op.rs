@@ -1,0 +1,125 @@
+//! What can happen, as data: small numbers that are read modulo what there is, so that any list of operations can be
+//! carried out, and any part of a list too.
+
+use proptest::prelude::*;
+
+/// One thing that happens. `device`, `user`, `chat` and so on are taken modulo how many there are; `back` counts from the
+/// newest message that the one who acts can see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Op {
+    /// Makes, or finds, the direct chat of two users.
+    Direct {
+        user: u8,
+        other: u8,
+    },
+    /// Sends a text, over the socket if there is one, else over REST.
+    Say {
+        device: u8,
+        chat: u8,
+    },
+    /// Answers a message.
+    Reply {
+        device: u8,
+        chat: u8,
+        back: u8,
+    },
+    /// Sends more than a socket's queue holds.
+    Flood {
+        device: u8,
+        chat: u8,
+    },
+    /// Sends again what was sent before, accepted or not.
+    Retry {
+        send: u8,
+    },
+    /// Uses the key of an accepted message for something else.
+    Abuse {
+        send: u8,
+    },
+    /// Reads up to a message.
+    Read {
+        device: u8,
+        chat: u8,
+        back: u8,
+    },
+    /// Deletes a message for oneself.
+    Hide {
+        device: u8,
+        chat: u8,
+        back: u8,
+    },
+    Block {
+        user: u8,
+        other: u8,
+    },
+    Unblock {
+        user: u8,
+        other: u8,
+    },
+    Typing {
+        device: u8,
+        chat: u8,
+    },
+    /// Follows somebody's presence.
+    Watch {
+        device: u8,
+        user: u8,
+    },
+    /// Opens a socket, in place of an older one.
+    Connect {
+        device: u8,
+    },
+    /// Lets the connection go without a word.
+    Drop {
+        device: u8,
+    },
+    /// Takes in what came, syncs if something is missing, confirms what arrived.
+    Pump {
+        device: u8,
+    },
+    /// Events wait from here on, or come at once again.
+    Hold,
+    Release,
+    BusDown,
+    BusUp,
+    /// The bus hands out again what it handed out last.
+    Repeat {
+        events: u8,
+    },
+    Restart {
+        gracefully: bool,
+    },
+    /// Time passes: seconds, minutes or hours.
+    Advance {
+        seconds: u32,
+    },
+}
+
+pub(super) fn ops(length: usize) -> impl Strategy<Value = Vec<Op>> {
+    let (device, user, chat, back) = (0..6_u8, 0..4_u8, 0..8_u8, 0..6_u8);
+    let op = prop_oneof![
+        4 => (user.clone(), user.clone()).prop_map(|(user, other)| Op::Direct { user, other }),
+        24 => (device.clone(), chat.clone()).prop_map(|(device, chat)| Op::Say { device, chat }),
+        4 => (device.clone(), chat.clone(), back.clone()).prop_map(|(device, chat, back)| Op::Reply { device, chat, back }),
+        1 => (device.clone(), chat.clone()).prop_map(|(device, chat)| Op::Flood { device, chat }),
+        4 => any::<u8>().prop_map(|send| Op::Retry { send }),
+        1 => any::<u8>().prop_map(|send| Op::Abuse { send }),
+        8 => (device.clone(), chat.clone(), back.clone()).prop_map(|(device, chat, back)| Op::Read { device, chat, back }),
+        4 => (device.clone(), chat.clone(), back).prop_map(|(device, chat, back)| Op::Hide { device, chat, back }),
+        3 => (user.clone(), user.clone()).prop_map(|(user, other)| Op::Block { user, other }),
+        2 => (user.clone(), user.clone()).prop_map(|(user, other)| Op::Unblock { user, other }),
+        3 => (device.clone(), chat).prop_map(|(device, chat)| Op::Typing { device, chat }),
+        2 => (device.clone(), user).prop_map(|(device, user)| Op::Watch { device, user }),
+        3 => device.clone().prop_map(|device| Op::Connect { device }),
+        3 => device.clone().prop_map(|device| Op::Drop { device }),
+        20 => device.prop_map(|device| Op::Pump { device }),
+        2 => Just(Op::Hold),
+        3 => Just(Op::Release),
+        1 => Just(Op::BusDown),
+        2 => Just(Op::BusUp),
+        2 => (1..9_u8).prop_map(|events| Op::Repeat { events }),
+        1 => any::<bool>().prop_map(|gracefully| Op::Restart { gracefully }),
+        2 => prop_oneof![1..5_u32, 20..100_u32, 800..4000_u32, 80_000..200_000_u32].prop_map(|seconds| Op::Advance { seconds }),
+    ];
+    prop::collection::vec(op, 1..=length)
+}
