@@ -128,7 +128,9 @@ async fn hiding_a_message_is_told_to_ones_own_devices_alone() {
         world.messages.delete_for_me(&bob, message.message_id, None).await.expect("is hidden");
     }
     let announced = announced(&world).await;
-    let [(Fact::MessageDeleted(deleted), to)] = &announced[..] else { panic!("one deletion, not {announced:?}") };
+    // What somebody deletes has arrived, though they never confirmed it.
+    let [(Fact::MessageStatus(status), told), (Fact::MessageDeleted(deleted), to)] = &announced[..] else { panic!("one deletion, not {announced:?}") };
+    assert_eq!((status.status, told), (Status::Delivered, &BTreeSet::from([alice.user_id])));
     assert!(!deleted.for_everyone && deleted.deleted_by == bob.user_id);
     assert_eq!(*to, BTreeSet::from([bob.user_id]));
     world.chats.get(&alice, chat).await.expect("is not concerned");

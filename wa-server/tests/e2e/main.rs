@@ -4,11 +4,13 @@
 mod auth;
 mod chats;
 mod client;
+mod compat;
 mod corpus;
 mod edge;
 mod embedded;
 mod groups;
 mod lifecycle;
+mod matrix;
 mod messages;
 mod presence;
 mod search;

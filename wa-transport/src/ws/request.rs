@@ -15,8 +15,9 @@ use super::frame::{ClientEvent, ClientFrame};
 pub(super) enum Request {
     Send(SendMessage),
     Delivered(Vec<MessageId>),
+    /// The chat is that of the message unless it is named.
     Read {
-        chat: ChatId,
+        chat: Option<ChatId>,
         up_to: MessageId,
     },
     Edit {
@@ -54,7 +55,7 @@ impl Request {
             ClientEvent::MessageDelivered => fields.ids("message_ids", limits.receipt_ids).map(Self::Delivered),
             ClientEvent::MessageRead => {
                 let (chat, up_to) = (fields.id("chat_id"), fields.id("up_to_message_id"));
-                chat.zip(up_to).map(|(chat, up_to)| Self::Read { chat, up_to })
+                chat.zip(up_to).map(|(chat, up_to)| Self::Read { chat: Some(chat), up_to })
             }
             ClientEvent::MessageDelete => {
                 let message = fields.id("message_id");
