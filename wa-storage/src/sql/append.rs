@@ -9,7 +9,8 @@ use wa_core::error::StoreError;
 use wa_core::event::{Event, Fact, MessageNew};
 use wa_core::id::{ChatId, ConnectionId, EventId, MessageId, UserId};
 use wa_core::message::{Fingerprint, Message, MessageView, Rev, Seq};
-use wa_core::ports::Stored;
+use wa_core::ports::{NewMessage, Stored};
+use wa_core::receipt::{Located, Status};
 use wa_core::time::Timestamp;
 
 use super::message_row::{self, COLUMNS_OF_M};
@@ -28,9 +29,44 @@ pub(super) struct Append {
     pub(super) fingerprint: Fingerprint,
     pub(super) withheld_from: Option<UserId>,
     pub(super) origin: Option<ConnectionId>,
+    pub(super) answered: Option<Located>,
 }
 
 impl Append {
+    /// Makes a message ready, and says how it is stored but for its place.
+    pub(super) fn of(new: NewMessage) -> (Message, Self) {
+        let message = Message {
+            id: new.id,
+            chat_id: new.chat_id,
+            sender_id: new.sender_id,
+            client_msg_id: new.client_msg_id,
+            seq: Seq::ZERO,
+            rev: Rev::ZERO,
+            kind: new.content.kind(),
+            content: Some(new.content),
+            reply_to: new.reply_to.as_ref().map(|reply| reply.preview.message_id),
+            forwarded_from: new.forwarded_from,
+            withheld_from: new.withheld_from,
+            edited_at: None,
+            expires_at: new.expires_at,
+            created_at: new.created_at,
+            updated_at: new.created_at,
+        };
+        let (preview, answered) = new.reply_to.map(|reply| (reply.preview, reply.at)).unzip();
+        let append = Self {
+            view: MessageView::of(&message, Status::Sent, preview),
+            event_id: new.event_id,
+            chat_kind: new.chat_kind,
+            membership_version: new.membership_version,
+            sender_name: new.sender_name,
+            fingerprint: new.fingerprint,
+            withheld_from: new.withheld_from,
+            origin: new.origin,
+            answered,
+        };
+        (message, append)
+    }
+
     fn key(&self) -> Key<'_> {
         (self.view.sender_id, &self.view.client_msg_id)
     }
@@ -40,6 +76,7 @@ impl Append {
             id: self.event_id,
             at: self.view.created_at,
             fact: Fact::MessageNew(MessageNew {
+                answered: self.answered,
                 withheld_from: self.withheld_from,
                 chat_kind: self.chat_kind,
                 sender_name: self.sender_name,
@@ -193,7 +230,7 @@ async fn find_stored(tx: &mut Tx<'_>, appends: &[Append]) -> Stored<(Vec<(Finger
             .rows(piece.iter().map(|append| [append.view.message_id.into()]))
             .text(") AS v CROSS JOIN messages m WHERE m.message_id = v.column1");
         for row in tx.fetch(query).await? {
-            let message = message_row::read(&row, 0)?;
+            let message = message_row::read(&row, 0, row.id(2)?)?;
             let fingerprint =
                 row.bytes(message_row::COUNT)?.try_into().map(Fingerprint::from_bytes).map_err(|_| row.corrupt("a fingerprint of another length"))?;
             taken.insert(message.id);

@@ -182,7 +182,7 @@ impl Deferral {
         let _ = self.writer.set(writer);
     }
 
-    /// Everything committed is in its tables, or not: to be said before anybody is answered.
+    /// Something is not in its tables, which is to be said before it is committed; or everything is.
     pub(super) fn note(&self, is_pending: bool) {
         if is_pending {
             self.logged.fetch_add(1, Ordering::AcqRel);

@@ -551,6 +551,10 @@ impl Task {
         let placed = answer_too_early(&mut group.append_replies, placed).await;
         #[cfg(feature = "failpoints")]
         wa_core::faults::pass("before_commit");
+        if new.len() + delivered.len() > 0 {
+            // Before it can be seen: the relay may find the row in the table and tell of it sooner than this goes on.
+            self.db.deferral().note(true);
+        }
         let committed = connection.execute(Statement::fixed("COMMIT")).await;
         if !wa_core::faults::planted("failed_commit_acknowledged") {
             committed?;
@@ -569,7 +573,9 @@ impl Task {
         if !defers {
             self.forget();
         }
-        self.db.deferral().note(!self.deferred.is_empty());
+        if self.deferred.is_empty() {
+            self.db.deferral().note(false);
+        }
         Ok(Committed { placed, rose, position, events })
     }
 
@@ -585,9 +591,9 @@ impl Task {
         let mut connection = self.db.writer().await?;
         let rows = connection.fetch(Statement::fixed("SELECT COALESCE(MAX(id), 0) FROM outbox")).await?;
         self.last_outbox_id = rows.first().map_or(Ok(0), |row| row.int(0))?;
-        self.handoff.look_at_table(self.last_outbox_id);
         self.deferred = Deferred::load(&mut connection).await?;
         self.db.deferral().note(!self.deferred.is_empty());
+        self.handoff.look_at_table(self.last_outbox_id);
         self.connection = Some(connection);
         Ok(())
     }

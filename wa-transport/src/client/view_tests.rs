@@ -8,6 +8,7 @@ use serde_json::json;
 use uuid::Uuid;
 use wa_core::id::MessageId;
 
+use super::super::events::Reaction;
 use super::*;
 
 fn user(number: u128) -> UserId {
@@ -47,6 +48,8 @@ enum Live {
     New(MessageView),
     Edited(MessageView),
     Deleted(usize, i64, i64),
+    /// A change that is told without the message: its place, revision and new version.
+    Annotated(usize, i64, i64, u64),
 }
 
 impl Log {
@@ -87,6 +90,7 @@ impl Log {
             chat: self.chat(chat),
             rev: Rev::new(rev),
             hidden_message_ids: hidden.collect(),
+            stars: Vec::new(),
             messages: changed.into_iter().map(|seq| self.view(chat, seq)).collect(),
             receipts: Vec::new(),
             limited,
@@ -102,6 +106,10 @@ enum Step {
         withheld: bool,
     },
     Edit {
+        chat: usize,
+        which: usize,
+    },
+    Annotate {
         chat: usize,
         which: usize,
     },
@@ -138,6 +146,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (chat.clone(), any::<bool>(), prop::bool::weighted(0.15)).prop_map(|(chat, mine, withheld)| Step::Append { chat, mine, withheld }),
         1 => (chat.clone(), any::<usize>()).prop_map(|(chat, which)| Step::Edit { chat, which }),
+        1 => (chat.clone(), any::<usize>()).prop_map(|(chat, which)| Step::Annotate { chat, which }),
         1 => (chat.clone(), any::<usize>()).prop_map(|(chat, which)| Step::Hide { chat, which }),
         1 => chat.prop_map(|chat| Step::Elsewhere { chat }),
         4 => any::<usize>().prop_map(Step::Deliver),
@@ -192,6 +201,11 @@ impl World {
         match self.announced[which].clone() {
             Live::New(message) => drop(self.view.message(Box::new(message))),
             Live::Edited(message) => self.view.edited(Box::new(message)),
+            Live::Annotated(chat, seq, rev, version) => {
+                let (chat_id, message_id) = (chat_id(chat), message_id(chat, seq));
+                let event = ServerEvent::Reaction(Reaction { chat_id, message_id, user_id: user(2), emoji: Some(version.to_string()) });
+                self.view.annotated(chat_id, Seq::new(seq), Rev::new(rev), event);
+            }
             Live::Deleted(chat, seq, rev) => self.view.deleted(&WireDeleted {
                 message_id: message_id(chat, seq),
                 chat_id: chat_id(chat),
@@ -272,6 +286,11 @@ impl World {
                     let known = self.versions.insert(message.message_id, body(&message));
                     assert!(known.is_some() || hidden, "a change of a message that was not told");
                 }
+                Some(ServerEvent::Reaction(reaction)) => {
+                    // The model's reactions tell the version, as its bodies do.
+                    let version = reaction.emoji.expect("a reaction that is set");
+                    assert!(self.versions.insert(reaction.message_id, version).is_some(), "a reaction to a message that was not told");
+                }
                 Some(ServerEvent::MessageDeleted(deleted)) => self.deleted.push(deleted.message_id),
                 _ => {}
             }
@@ -304,6 +323,18 @@ impl World {
                     let row = &mut log.rows[seq as usize - 1];
                     (row.rev, row.version) = (rev, row.version + 1);
                     self.announced.push(Live::Edited(log.view(chat, seq)));
+                }
+            }
+            Step::Annotate { chat, which } => {
+                let log = &mut self.logs[chat];
+                let visible: Vec<_> = log.visible().collect();
+                if !visible.is_empty() {
+                    let seq = visible[which % visible.len()];
+                    log.rev += 1;
+                    let rev = log.rev;
+                    let row = &mut log.rows[seq as usize - 1];
+                    (row.rev, row.version) = (rev, row.version + 1);
+                    self.announced.push(Live::Annotated(chat, seq, rev, row.version));
                 }
             }
             Step::Hide { chat, which } => {
@@ -462,4 +493,45 @@ fn a_chat_that_is_gone_is_told_and_forgotten() {
     world.settle();
     world.view.synced(SyncAnswer { chats: Vec::new(), removed_chat_ids: vec![chat_id(0)], complete: true });
     assert_eq!(world.view.take(), [Told { event: Some(ServerEvent::ChatRemoved { chat_id: chat_id(0) }), position: Some((chat_id(0), None)) }]);
+}
+
+/// The chat objects that were told, by their revision.
+fn told_chats(view: &mut View) -> Vec<i64> {
+    let chats = view.take().into_iter().filter_map(|told| if let Some(ServerEvent::Chat(chat)) = told.event { Some(chat.rev.get()) } else { None });
+    chats.collect()
+}
+
+#[test]
+fn a_new_group_is_told_though_its_first_message_comes_before_it() {
+    let mut log = Log::default();
+    log.rows.push(Row { mine: false, rev: 1, version: 0, withheld: false, hidden: false, hidden_rev: 0 });
+    log.rev = 2;
+    let mut view = View::new(user(1), &State::default());
+    drop(view.start_sync(100));
+    view.message(Box::new(log.view(0, 1)));
+    assert!(told_chats(&mut view).is_empty());
+    view.created(Box::new(log.changed(0, 0, 100).chat));
+    assert_eq!(told_chats(&mut view), [2]);
+    view.changed(&WireChange { chat_id: chat_id(0), rev: Rev::new(2) });
+    assert!(!view.wants_sync() && !view.has_holes(), "its members are told of with the same revision");
+    assert_eq!(view.start_sync(100).chats[&chat_id(0)], Rev::new(2));
+}
+
+#[test]
+fn a_change_of_a_chat_is_asked_for_once_it_is_heard_of() {
+    let mut world = World::new(State::default());
+    world.run(&Step::Append { chat: 0, mine: false, withheld: false });
+    world.settle();
+    world.view.take();
+    assert!(!world.view.wants_sync());
+    world.view.changed(&WireChange { chat_id: chat_id(0), rev: Rev::new(1) });
+    assert!(!world.view.wants_sync(), "that is known");
+    world.view.changed(&WireChange { chat_id: chat_id(0), rev: Rev::new(2) });
+    assert!(world.view.wants_sync());
+    drop(world.view.start_sync(100));
+    world.logs[0].rev = 2;
+    world.view.synced(SyncAnswer { chats: vec![world.logs[0].changed(0, 1, 100)], removed_chat_ids: Vec::new(), complete: true });
+    assert_eq!((told_chats(&mut world.view), world.view.wants_sync()), (vec![2], false));
+    world.view.changed(&WireChange { chat_id: chat_id(1), rev: Rev::new(7) });
+    assert!(world.view.wants_sync(), "a chat not heard of yet");
 }
