@@ -14,6 +14,7 @@ use wa_core::ports::Stored;
 
 use super::deferred::Deferral;
 use super::statement::{Statement, Text, Value};
+use super::writer::read_through;
 use crate::migrate;
 use crate::open::OpenError;
 
@@ -186,7 +187,7 @@ impl Db {
             && let Err(error) = self.deferral.settle().await
         {
             tracing::warn!(%error, "what is committed cannot be brought to its tables; it is read where it is");
-            return self.deferral.read_through(statement).await;
+            return if self.is_closed() { Err(error) } else { read_through(self, statement).await };
         }
         self.read_apart(statement).await
     }

@@ -17,7 +17,7 @@ use wa_core::message::Fingerprint;
 use wa_core::ports::Stored;
 
 use super::append::{self, Append, New};
-use super::db::{Connection, Row};
+use super::db::Connection;
 use super::receive;
 use super::statement::Statement;
 use super::writer::{Job, Tx};
@@ -198,20 +198,11 @@ impl Deferral {
 
     /// Has everything committed brought to its tables.
     pub(super) async fn settle(&self) -> Stored<()> {
-        self.ask(Job::Settle).await
-    }
-
-    /// Reads through what cannot be brought to its tables now, as on a full disk.
-    pub(super) async fn read_through(&self, statement: Statement) -> Stored<Vec<Row>> {
-        self.ask(|reply| Job::Read(statement, reply)).await
-    }
-
-    async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<Stored<T>>) -> Job) -> Stored<T> {
         let unavailable = |why: &'static str| StoreError::unavailable("store", why);
         let queue = self.writer.get().and_then(mpsc::WeakSender::upgrade).ok_or_else(|| unavailable("the store is closed"))?;
         let (reply, answer) = oneshot::channel();
         let asked = async {
-            queue.send(job(reply)).await.map_err(|_| unavailable("the store is closed"))?;
+            queue.send(Job::Settle(reply)).await.map_err(|_| unavailable("the store is closed"))?;
             answer.await.map_err(|_| unavailable("the store was closed before it answered"))?
         };
         timeout(WITHIN, asked).await.unwrap_or_else(|_| Err(unavailable("the writer did not answer in time")))

@@ -55,8 +55,6 @@ pub(super) enum Job {
     Work(Box<dyn Work>),
     /// Bring everything committed to its tables.
     Settle(oneshot::Sender<Stored<()>>),
-    /// Read what is committed, also where it cannot be brought to its tables.
-    Read(Statement, oneshot::Sender<Stored<Vec<Row>>>),
     Close(oneshot::Sender<Stored<()>>),
 }
 
@@ -151,6 +149,21 @@ impl Writer {
         // No timer for each: whoever asks bounds how long a request takes, with all its parts.
         answer.await.unwrap_or_else(|_| Err(unavailable("the store was closed before it answered")))
     }
+}
+
+/// Reads as if everything deferred were in its tables, and leaves it where it is: on a connection of its own, in a
+/// transaction that is taken back, so that nothing need be written. For a disk that takes nothing.
+pub(super) async fn read_through(db: &Db, statement: Statement) -> Stored<Vec<Row>> {
+    let mut connection = db.writer().await?;
+    connection.execute(Statement::fixed(connection.dialect().begin())).await?;
+    let deferred = Deferred::load(&mut connection).await?;
+    let (mut events, mut hooks) = (Vec::new(), Vec::new());
+    let mut tx = Tx { connection: &mut connection, events: &mut events, hooks: &mut hooks };
+    deferred.apply(&mut tx, deferred.all()).await?;
+    let rows = tx.fetch(statement).await?;
+    tx.execute(Statement::fixed("ROLLBACK")).await?;
+    connection.abandon().await;
+    Ok(rows)
 }
 
 /// The transaction a piece of work runs in.
@@ -333,7 +346,6 @@ impl Task {
     async fn run(mut self) {
         let mut jobs = Vec::with_capacity(GROUP);
         let mut closing = None;
-        let mut reads = Vec::new();
         while self.jobs.recv_many(&mut jobs, GROUP).await > 0 {
             let mut group = Group::default();
             for job in jobs.drain(..) {
@@ -348,7 +360,6 @@ impl Task {
                     }
                     Job::Work(work) => group.works.push(work),
                     Job::Settle(reply) => group.settles.push(reply),
-                    Job::Read(statement, reply) => reads.push((statement, reply)),
                     // What was queued before is still served; the channel then ends the loop.
                     Job::Close(reply) => {
                         self.jobs.close();
@@ -357,9 +368,6 @@ impl Task {
                 }
             }
             self.settle(group).await;
-            for (statement, reply) in reads.drain(..) {
-                let _ = reply.send(self.read_through(statement).await);
-            }
             self.shorten_log().await;
         }
         self.settle_deferred().await;
@@ -453,29 +461,6 @@ impl Task {
         }
         let (reply, _) = oneshot::channel();
         self.settle(Group { settles: vec![reply], ..Group::default() }).await;
-    }
-
-    /// Reads as if everything deferred were in its tables, and leaves it where it is.
-    async fn read_through(&mut self, statement: Statement) -> Stored<Vec<Row>> {
-        let rows = self.try_to_read(statement).await;
-        if rows.is_err() {
-            self.let_go().await;
-        }
-        rows
-    }
-
-    async fn try_to_read(&mut self, statement: Statement) -> Stored<Vec<Row>> {
-        self.connect().await?;
-        let Some(connection) = &mut self.connection else {
-            return Err(StoreError::unavailable(self.db.dialect().name(), "no connection"));
-        };
-        connection.execute(Statement::fixed(connection.dialect().begin())).await?;
-        let (mut events, mut hooks) = (Vec::new(), Vec::new());
-        let mut tx = Tx { connection, events: &mut events, hooks: &mut hooks };
-        self.deferred.apply(&mut tx, self.deferred.all()).await?;
-        let rows = tx.fetch(statement).await?;
-        tx.execute(Statement::fixed("ROLLBACK")).await?;
-        Ok(rows)
     }
 
     /// Gives the connection up. The next group gets a new one, and looks anew for what is deferred.
