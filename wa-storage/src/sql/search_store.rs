@@ -68,8 +68,8 @@ struct Step {
 struct Change {
     seq: Seq,
     rev: Rev,
-    /// `None` if it was deleted.
-    content: Option<Content>,
+    /// What it says; nothing if it was deleted, twice if its sender alone sees an edit.
+    contents: Vec<Content>,
     is_edited: bool,
     expires_at: Option<Timestamp>,
 }
@@ -77,15 +77,15 @@ struct Change {
 impl Change {
     fn read(row: &Row) -> Stored<Self> {
         let kind = MessageKind::parse(&row.text(2)?).ok_or_else(|| row.corrupt("an unknown message type"))?;
-        let content = match row.maybe_text(3)? {
-            Some(payload) => Some(Content::from_stored(kind, &payload).map_err(|_| row.corrupt("a payload that is not of its type"))?),
-            None => None,
-        };
+        let mut contents = Vec::new();
+        for payload in [row.maybe_text(3)?, row.maybe_text(6)?].into_iter().flatten() {
+            contents.push(Content::from_stored(kind, &payload).map_err(|_| row.corrupt("a payload that is not of its type"))?);
+        }
         Ok(Self {
             seq: Seq::new(row.int(0)?),
             rev: Rev::new(row.int(1)?),
-            content,
-            is_edited: row.maybe_int(4)?.is_some(),
+            contents,
+            is_edited: row.maybe_int(4)?.is_some() || row.maybe_int(7)?.is_some(),
             expires_at: row.maybe_int(5)?.map(Timestamp::from_millis),
         })
     }
@@ -177,7 +177,7 @@ impl SqlSearchStore {
                 break;
             }
             let query = Statement::fixed(
-                "SELECT seq, rev, type, payload, edited_at, expires_at FROM messages WHERE chat_id = $1 AND rev > $2 AND rev <= $3 ORDER BY rev LIMIT $4",
+                "SELECT seq, rev, type, payload, edited_at, expires_at, sender_payload, sender_edited_at FROM messages WHERE chat_id = $1 AND rev > $2 AND rev <= $3 ORDER BY rev LIMIT $4",
             );
             let query = query.bind(progress.chat_id).bind(progress.rev).bind(progress.chat_rev).bind(i64::try_from(room).unwrap_or(i64::MAX));
             let changes: Vec<Change> = self.db.read(query).await?.iter().map(Change::read).collect::<Stored<_>>()?;
@@ -282,14 +282,16 @@ fn step(shelf: Shelf, progress: &Progress, to: Rev, changes: &[Change], indexed:
         let is_indexed = indexed.contains(&id);
         step.last_seq = step.last_seq.max(change.seq);
         // With its first content it changed in something else, such as a reaction.
-        if is_indexed && !change.is_edited && change.content.is_some() {
+        if is_indexed && !change.is_edited && !change.contents.is_empty() {
             continue;
         }
         if is_indexed {
             step.removed.push(id);
         }
-        let Some(content) = change.content.as_ref().filter(|_| change.expires_at.is_none_or(|at| at > now)) else { continue };
-        let words = search_index::words(shelf, &Searchable::of(content));
+        if change.expires_at.is_some_and(|at| at <= now) {
+            continue;
+        }
+        let words: String = change.contents.iter().map(|content| search_index::words(shelf, &Searchable::of(content))).collect();
         if !words.is_empty() {
             step.added.push((id, words));
             step.expiring.extend(change.expires_at.map(|at| (at, id)));
