@@ -6,6 +6,8 @@
 //! operations that still fails: `replay(seed, &[…])` with it makes a test.
 
 mod client;
+mod groups;
+mod messages;
 mod op;
 mod truth;
 mod world;
@@ -20,6 +22,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 use serde_json::{Value, json};
 
 use self::client::{Display, Model, integer, text};
+use self::messages::Target;
 use self::op::Op;
 use self::truth::{Attempt, Chat, Member, Message, NO_CHAT, NO_MESSAGE, Truth, Verdict};
 use self::world::{Answer, Line, World};
@@ -92,7 +95,19 @@ impl Outcome {
 
 /// The code as one of those that are expected anywhere.
 fn code_of(code: &str) -> &'static str {
-    const CODES: [&str; 7] = ["CHAT_NOT_FOUND", "MESSAGE_NOT_FOUND", "NOT_CHAT_MEMBER", "USER_BLOCKED", "FORBIDDEN", "NOT_ADMIN", "CONFLICT"];
+    const CODES: [&str; 11] = [
+        "CHAT_NOT_FOUND",
+        "MESSAGE_NOT_FOUND",
+        "USER_NOT_FOUND",
+        "NOT_CHAT_MEMBER",
+        "USER_BLOCKED",
+        "FORBIDDEN",
+        "NOT_ADMIN",
+        "CONFLICT",
+        "ALREADY_MEMBER",
+        "LAST_ADMIN",
+        "VALIDATION_ERROR",
+    ];
     CODES.into_iter().find(|known| *known == code).unwrap_or("another")
 }
 
@@ -213,6 +228,22 @@ impl Simulation {
             Op::Abuse { send } => self.abuse(send).await,
             Op::Read { device, chat, back } => self.read(device, chat, back).await,
             Op::Hide { device, chat, back } => self.hide(device, chat, back).await,
+            Op::Edit { device, chat, back } => self.edit(device, chat, back).await,
+            Op::Bury { device, chat, back } => self.bury(device, chat, back).await,
+            Op::React { device, chat, back, emoji } => self.react(device, chat, back, emoji).await,
+            Op::Star { device, chat, back, is_starred } => self.star(device, chat, back, is_starred).await,
+            Op::Forward { device, chat, back, target } => self.forward(device, chat, back, target).await,
+            Op::Group { user, others } => self.group(usize::from(user) % USERS, others).await,
+            Op::Add { user, chat, other } => self.add(usize::from(user) % USERS, chat, usize::from(other) % USERS).await,
+            Op::Remove { user, chat, other } => self.remove(usize::from(user) % USERS, chat, usize::from(other) % USERS).await,
+            Op::Role { user, chat, other, is_admin } => self.role(usize::from(user) % USERS, chat, usize::from(other) % USERS, is_admin).await,
+            Op::Rename { user, chat } => {
+                self.texts += 1;
+                self.profile(usize::from(user) % USERS, chat, json!({ "name": format!("Group {}", self.texts) })).await
+            }
+            Op::AdminOnly { user, chat, is_admin_only } => self.profile(usize::from(user) % USERS, chat, json!({ "is_admin_only": is_admin_only })).await,
+            Op::Timer { user, chat, timer } => self.timer(usize::from(user) % USERS, chat, usize::from(timer)).await,
+            Op::Join { user, chat } => self.join(usize::from(user) % USERS, chat).await,
             Op::Block { user, other } => self.block(usize::from(user) % USERS, usize::from(other) % USERS, true).await,
             Op::Unblock { user, other } => self.block(usize::from(user) % USERS, usize::from(other) % USERS, false).await,
             Op::Typing { device, chat } => self.typing(device, chat).await,
@@ -352,22 +383,8 @@ impl Simulation {
         check(seq == chat.last_seq() + 1, || format!("place {seq} after {}", chat.last_seq()))?;
         check(rev > chat.rev, || format!("revision {rev} after {}", chat.rev))?;
         chat.rev = rev;
-        chat.log.push(Message {
-            id: id.clone(),
-            sender: user,
-            body: text(&send.body["payload"]["body"]),
-            withheld_from,
-            hidden_by: Default::default(),
-            delivered_to: Default::default(),
-            is_deleted: false,
-            is_edited: false,
-            is_system: false,
-            reactions: BTreeMap::new(),
-            stars: Default::default(),
-            sent_at: now,
-            expires_at: lifetime.map(|lifetime| now + lifetime),
-            is_forwarded: false,
-        });
+        let message = Message::text(id.clone(), user, text(&send.body["payload"]["body"]), withheld_from, now);
+        chat.log.push(Message { expires_at: lifetime.map(|lifetime| now + lifetime), ..message });
         self.truth.sends[number].accepted = Some((id, seq));
         // What was sent over a socket is known to its client by the answer.
         if let (Outcome::Frame(_), Some(_)) = (&outcome, &self.devices[device].line) {
@@ -413,28 +430,12 @@ impl Simulation {
         visible.len().checked_sub(1 + usize::from(back)).map(|index| visible[index])
     }
 
-    /// A message for somebody to act on: one they can see, or else any, which they must be refused.
-    fn target(&self, device: u8, chat: u8, back: u8) -> Option<(usize, usize, usize, i64, Verdict)> {
-        let (device, chat) = (self.device(device), self.chat(chat)?);
-        let (user, of) = (self.devices[device].user, &self.truth.chats[chat]);
-        if let Some(seq) = self.visible(chat, user, back) {
-            return Some((device, user, chat, seq, Verdict::Allowed));
-        }
-        let seq = of.last_seq() - i64::from(back);
-        let verdict = match of.entry(user) {
-            Verdict::Allowed => return None,
-            NO_CHAT => NO_MESSAGE,
-            refused => refused,
-        };
-        (seq > 0).then_some((device, user, chat, seq, verdict))
-    }
-
     async fn read(&mut self, device: u8, chat: u8, back: u8) -> Checked {
-        let Some((device, user, chat, seq, verdict)) = self.target(device, chat, back) else { return Ok(()) };
+        let Some(Target { device, user, chat, seq, id, verdict }) = self.target(device, chat, back) else { return Ok(()) };
         let verdict = if verdict == NO_MESSAGE { NO_CHAT } else { verdict };
-        let (id, message) = (self.truth.chats[chat].id.clone(), self.truth.chats[chat].at(seq).id.clone());
-        let rest = ("POST", format!("/chats/{id}/messages/read"), Some(json!({ "up_to_message_id": message })));
-        let outcome = self.request(device, "message.read", json!({ "chat_id": id, "up_to_message_id": message }), rest).await?;
+        let chat_id = self.truth.chats[chat].id.clone();
+        let rest = ("POST", format!("/chats/{chat_id}/messages/read"), Some(json!({ "up_to_message_id": id })));
+        let outcome = self.request(device, "message.read", json!({ "chat_id": chat_id, "up_to_message_id": id }), rest).await?;
         if !outcome.judge(verdict, &format!("a read of user {user}"))? {
             return Ok(());
         }
@@ -442,21 +443,6 @@ impl Simulation {
         self.devices[device].is_behind = true;
         let member = self.truth.chats[chat].members.get_mut(&user).unwrap();
         member.read_up_to = member.read_up_to.max(seq);
-        Ok(())
-    }
-
-    async fn hide(&mut self, device: u8, chat: u8, back: u8) -> Checked {
-        let Some((device, user, chat, seq, verdict)) = self.target(device, chat, back) else { return Ok(()) };
-        let message = self.truth.chats[chat].at(seq).id.clone();
-        let rest = ("DELETE", format!("/messages/{message}?for=me"), None);
-        let outcome = self.request(device, "message.delete", json!({ "message_id": message, "for": "me" }), rest).await?;
-        if outcome.judge(verdict, &format!("a deletion of user {user}"))? {
-            let message = self.truth.chats[chat].at_mut(seq);
-            message.hidden_by.insert(user);
-            // What somebody deletes has arrived.
-            message.delivered_to.insert(user);
-            self.devices[device].is_behind = true;
-        }
         Ok(())
     }
 
@@ -616,7 +602,7 @@ impl Simulation {
 impl Device {
     /// Notes a message that its recipient has to confirm.
     fn note(&mut self, message: &Value) {
-        if message["sender_id"] != self.model.me.as_str() && message["type"] != "system" {
+        if message["sender_id"] != self.model.me.as_str() {
             self.unconfirmed.insert(text(&message["message_id"]), (text(&message["chat_id"]), integer(&message["seq"])));
         }
     }

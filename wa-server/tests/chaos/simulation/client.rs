@@ -14,6 +14,8 @@ struct Chat {
     last_seq: i64,
     kind: String,
     name: String,
+    is_admin_only: bool,
+    timer: String,
     /// By user: the role.
     members: BTreeMap<String, String>,
     messages: BTreeMap<i64, Value>,
@@ -43,6 +45,8 @@ pub(super) struct Display {
     pub(super) newest: Option<String>,
     pub(super) unread: usize,
     pub(super) name: String,
+    pub(super) is_admin_only: bool,
+    pub(super) timer: String,
     pub(super) members: BTreeMap<String, String>,
 }
 
@@ -155,8 +159,18 @@ impl Model {
             }
             "chat.updated" if rev > self.rev(&chat) => {
                 let known = self.chats.entry(chat.clone()).or_default();
-                if let Some(name) = data["changes"]["name"].as_str() {
+                let changes = &data["changes"];
+                if let Some(name) = changes["name"].as_str() {
                     known.name = name.to_owned();
+                }
+                if let Some(is_admin_only) = changes["is_admin_only"].as_bool() {
+                    known.is_admin_only = is_admin_only;
+                }
+                if let Some(timer) = changes["auto_delete_timer"].as_str() {
+                    known.timer = timer.to_owned();
+                }
+                if let (Some(user), Some(role)) = (changes["user_id"].as_str(), changes["role"].as_str()) {
+                    known.members.insert(user.to_owned(), role.to_owned());
                 }
                 self.raise(&chat, rev)
             }
@@ -167,13 +181,13 @@ impl Model {
             "group.member.removed" if rev > self.rev(&chat) => {
                 let known = self.chats.entry(chat.clone()).or_default();
                 known.members.remove(data["user_id"].as_str().unwrap());
-                // Who leaves last as an admin hands that on, and the change says so by its own event or not at all.
-                self.raise(&chat, rev);
-                true
+                self.raise(&chat, rev)
             }
+            "group.member.added" if data["user_id"] == self.me.as_str() => true,
             "group.member.added" if rev > self.rev(&chat) => {
-                self.raise(&chat, rev);
-                true
+                let known = self.chats.entry(chat.clone()).or_default();
+                known.members.insert(text(&data["user_id"]), "member".to_owned());
+                self.raise(&chat, rev)
             }
             "chat.created" | "resync" => true,
             _ => false,
@@ -228,6 +242,8 @@ impl Model {
         chat.last_seq = chat.last_seq.max(integer(&item["chat"]["last_seq"]));
         chat.kind = text(&item["chat"]["type"]);
         chat.name = text(&item["chat"]["name"]);
+        chat.is_admin_only = item["chat"]["is_admin_only"] == true;
+        chat.timer = text(&item["chat"]["auto_delete_timer"]);
         chat.members = item["chat"]["participants"].as_array().unwrap().iter().map(|member| (text(&member["user_id"]), text(&member["role"]))).collect();
         messages.clone()
     }
@@ -310,6 +326,8 @@ impl Chat {
             newest: present().next_back().map(|(_, message)| text(&message["message_id"])),
             unread: present().filter(|(seq, message)| counts(**seq, message)).count(),
             name: self.name.clone(),
+            is_admin_only: self.is_admin_only,
+            timer: self.timer.clone(),
             members: self.members.clone(),
         }
     }

@@ -48,6 +48,77 @@ pub(super) enum Op {
         chat: u8,
         back: u8,
     },
+    Edit {
+        device: u8,
+        chat: u8,
+        back: u8,
+    },
+    /// Deletes a message for everyone.
+    Bury {
+        device: u8,
+        chat: u8,
+        back: u8,
+    },
+    /// Reacts with one of a few emoji, or takes the reaction back.
+    React {
+        device: u8,
+        chat: u8,
+        back: u8,
+        emoji: u8,
+    },
+    Star {
+        device: u8,
+        chat: u8,
+        back: u8,
+        is_starred: bool,
+    },
+    Forward {
+        device: u8,
+        chat: u8,
+        back: u8,
+        target: u8,
+    },
+    /// Makes a group with those whose bit is set.
+    Group {
+        user: u8,
+        others: u8,
+    },
+    Add {
+        user: u8,
+        chat: u8,
+        other: u8,
+    },
+    /// Removes somebody, or leaves.
+    Remove {
+        user: u8,
+        chat: u8,
+        other: u8,
+    },
+    Role {
+        user: u8,
+        chat: u8,
+        other: u8,
+        is_admin: bool,
+    },
+    Rename {
+        user: u8,
+        chat: u8,
+    },
+    AdminOnly {
+        user: u8,
+        chat: u8,
+        is_admin_only: bool,
+    },
+    Timer {
+        user: u8,
+        chat: u8,
+        timer: u8,
+    },
+    /// Comes in by an invite that an admin makes.
+    Join {
+        user: u8,
+        chat: u8,
+    },
     Block {
         user: u8,
         other: u8,
@@ -106,6 +177,14 @@ pub(super) fn ops(length: usize) -> impl Strategy<Value = Vec<Op>> {
         1 => any::<u8>().prop_map(|send| Op::Abuse { send }),
         8 => (device.clone(), chat.clone(), back.clone()).prop_map(|(device, chat, back)| Op::Read { device, chat, back }),
         4 => (device.clone(), chat.clone(), back).prop_map(|(device, chat, back)| Op::Hide { device, chat, back }),
+        3 => (user.clone(), 1..16_u8).prop_map(|(user, others)| Op::Group { user, others }),
+        2 => (user.clone(), chat.clone(), user.clone()).prop_map(|(user, chat, other)| Op::Add { user, chat, other }),
+        2 => (user.clone(), chat.clone(), user.clone()).prop_map(|(user, chat, other)| Op::Remove { user, chat, other }),
+        1 => (user.clone(), chat.clone(), user.clone(), any::<bool>()).prop_map(|(user, chat, other, is_admin)| Op::Role { user, chat, other, is_admin }),
+        1 => (user.clone(), chat.clone()).prop_map(|(user, chat)| Op::Rename { user, chat }),
+        1 => (user.clone(), chat.clone(), any::<bool>()).prop_map(|(user, chat, is_admin_only)| Op::AdminOnly { user, chat, is_admin_only }),
+        2 => (user.clone(), chat.clone(), 0..4_u8).prop_map(|(user, chat, timer)| Op::Timer { user, chat, timer }),
+        2 => (user.clone(), chat.clone()).prop_map(|(user, chat)| Op::Join { user, chat }),
         3 => (user.clone(), user.clone()).prop_map(|(user, other)| Op::Block { user, other }),
         2 => (user.clone(), user.clone()).prop_map(|(user, other)| Op::Unblock { user, other }),
         3 => (device.clone(), chat).prop_map(|(device, chat)| Op::Typing { device, chat }),
