@@ -13,6 +13,7 @@ use crate::api::FanOutApi;
 use crate::chat::{ChatKind, Membership};
 use crate::error::Result;
 use crate::event::{Audience, Event, Fact, MessageStatus};
+use crate::faults::planted;
 use crate::id::{ChatId, UserId};
 use crate::message::Seq;
 use crate::ports::{ChatStore, ContactStore, UserStore};
@@ -57,6 +58,7 @@ impl FanOutService {
         };
         let present = membership.everyone().filter(|member| Some(member.user_id) != except);
         Ok(match &event.fact {
+            Fact::MessageNew(_) if planted("left_still_told") => membership.members.keys().copied().filter(|user| Some(*user) != except).collect(),
             // Those let in after it do not see it.
             Fact::MessageNew(new) => present.filter(|member| member.joined_seq < new.message.seq).map(|member| member.user_id).collect(),
             Fact::Typing { .. } if is_typing_withheld(&membership) => Vec::new(),

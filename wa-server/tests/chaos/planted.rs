@@ -43,6 +43,11 @@ const DEFECTS: &[Defect] = &[
     defect("presence_to_blocked", SIMULATION, "the presence of a blocked"),
     defect("event_lost", SIMULATION, "did not converge"),
     defect("outbox_skipped", SIMULATION, "did not converge"),
+    defect("left_still_told", SIMULATION, "after they left"),
+    defect("left_let_in", SIMULATION, "NOT_CHAT_MEMBER"),
+    defect("joined_seq_ignored", SIMULATION, "must not see place"),
+    defect("role_unchecked", SIMULATION, "NOT_ADMIN"),
+    defect("admin_only_ignored", SIMULATION, "FORBIDDEN"),
     defect("sync_cut_short", SIMULATION, "did not converge"),
 ];
 
