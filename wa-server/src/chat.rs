@@ -122,6 +122,7 @@ impl Chat {
             trusted_proxies: server.trusted_proxies.clone(),
             readiness: self.wired.readiness.clone(),
             catch_all: self.catch_all,
+            mirror_lists: self.config.compat.mirror_lists,
             metrics: self.metrics_route,
             ..RestOptions::default()
         };

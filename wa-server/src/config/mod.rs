@@ -42,6 +42,8 @@ pub struct Config {
     pub sms: SmsConfig,
     /// Logs and metrics.
     pub telemetry: TelemetryConfig,
+    /// What clients of other spellings get.
+    pub compat: CompatConfig,
     /// What helps while developing and must not be on elsewhere.
     pub dev: DevConfig,
 }
@@ -164,6 +166,15 @@ impl Default for TelemetryConfig {
     }
 }
 
+/// The section `[compat]`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CompatConfig {
+    /// Whether every paged list also carries `items`, `nextCursor` and `hasMore`, and not only for requests with
+    /// `X-Compat: app`.
+    pub mirror_lists: bool,
+}
+
 /// The section `[dev]`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -220,6 +231,7 @@ pub fn parse(sources: &Sources) -> Result<Config, ConfigErrors> {
         limits: limits::read(&mut from),
         sms: sms(&mut from),
         telemetry: telemetry(&mut from, default.telemetry),
+        compat: CompatConfig { mirror_lists: from.bool("compat.mirror_lists", false) },
         dev: DevConfig { mode: sources.flags.dev, echo_otp: from.bool("dev.echo_otp", false), seed_demo: from.bool("dev.seed_demo", false) },
     };
     from.unsupported("push.fcm_credentials", &[], "remove it: push notifications come in a later release");
@@ -227,7 +239,6 @@ pub fn parse(sources: &Sources) -> Result<Config, ConfigErrors> {
     from.unsupported("push.vapid_private_key", &[], "remove it: push notifications come in a later release");
     from.unsupported("push.vapid_subject", &[], "remove it: push notifications come in a later release");
     from.unsupported("push.group_window", &["3s"], "remove it: push notifications come in a later release");
-    from.unsupported("compat.mirror_lists", &["false"], "remove it: lists are answered in their canonical form only");
     check_together(&mut from, &config);
     from.finish().map(|()| config)
 }

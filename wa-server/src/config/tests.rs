@@ -196,7 +196,6 @@ fn every_broken_configuration_says_what_where_and_what_to_do() {
         ("gRPC", toml("[server]\ngrpc_bind = '0.0.0.0:9090'")),
         ("push", toml("[push]\nfcm_credentials = '/etc/fcm.json'")),
         ("OTLP", toml("[telemetry]\notlp_endpoint = 'http://collector:4317'")),
-        ("mirrored lists", toml("[compat]\nmirror_lists = true")),
         ("a webhook without a URL", toml("[sms]\nprovider = 'webhook'")),
         ("a webhook URL without effect", toml("[sms]\nwebhook_url = 'https://sms.example/send?key=hunter2'")),
         ("an unknown SMS provider", toml("[sms]\nprovider = 'pigeon'")),

@@ -42,6 +42,14 @@ const GUARDED: &[(Method, &str)] = &[
     (Method::POST, "/chats"),
     (Method::GET, "/chats"),
     (Method::GET, "/chats/{id}"),
+    (Method::PATCH, "/chats/{id}"),
+    (Method::POST, "/chats/{id}/participants"),
+    (Method::DELETE, "/chats/{id}/participants/{user_id}"),
+    (Method::PATCH, "/chats/{id}/participants/{user_id}/role"),
+    (Method::PUT, "/chats/{id}/disappearing"),
+    (Method::POST, "/chats/{id}/invite"),
+    (Method::DELETE, "/chats/{id}/invite"),
+    (Method::POST, "/chats/join"),
     (Method::PATCH, "/chats/{id}/mute"),
     (Method::PUT, "/chats/{id}/pin"),
     (Method::GET, "/chats/{id}/messages"),
@@ -60,7 +68,7 @@ async fn every_guarded_route_wants_a_token_whatever_the_body() {
     let server = TestServer::start().await;
     let id = uuid::Uuid::new_v4().to_string();
     for (method, path) in GUARDED {
-        let path = path.replace("{id}", &id);
+        let path = path.replace("{id}", &id).replace("{user_id}", &id);
         server.call(method.clone(), &path, None, None).await.refused(401, "UNAUTHORIZED");
         if path != "/auth/logout" {
             server.call(method.clone(), &path, None, Some(json!({ "garbage": true }))).await.refused(401, "UNAUTHORIZED");

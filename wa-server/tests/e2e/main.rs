@@ -4,6 +4,7 @@
 mod auth;
 mod chats;
 mod client;
+mod compat;
 mod corpus;
 mod edge;
 mod embedded;

@@ -1,6 +1,7 @@
 //! Search as clients meet it (contract, section 1.4): what is found, in which order, in pages, and never by whom it must not.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -159,6 +160,46 @@ async fn nobody_finds_what_they_may_not_see() {
     assert_eq!(bob.found(&chat, "secret").await, ["secret one"]);
     bob.delete(&format!("/users/{}/block", alice.id)).await.ok(204);
     assert_eq!(bob.found_anywhere("secret").await, ["secret one"]);
+}
+
+#[tokio::test]
+async fn members_of_a_group_find_what_was_said_while_they_were_in_it() {
+    let server = TestServer::start().await;
+    let (alice, bob, carol) = (server.somebody().await, server.somebody().await, server.somebody().await);
+    let group = alice.post("/chats", json!({ "type": "group", "name": "Plans", "participant_ids": [bob.id] })).await.ok(201);
+    let group = group["chat_id"].as_str().unwrap().to_owned();
+    alice.say(&group, "plan one").await;
+    let path = format!("/chats/{group}/messages/search?q=plan");
+    carol.get(&path).await.refused(404, "CHAT_NOT_FOUND");
+    alice.post(&format!("/chats/{group}/participants"), json!({ "user_ids": [carol.id] })).await.ok(204);
+    alice.say(&group, "plan two").await;
+    assert_eq!(carol.found(&group, "plan").await, ["plan two"], "from joining on");
+    assert_eq!(carol.found_anywhere("plan").await, ["plan two"]);
+    assert!(alice.found_anywhere("added").await.is_empty(), "what the server writes is not searched");
+    alice.delete(&format!("/chats/{group}/participants/{}", carol.id)).await.ok(204);
+    carol.get(&path).await.refused(403, "NOT_CHAT_MEMBER");
+    assert!(carol.found_anywhere("plan").await.is_empty());
+    bob.delete(&format!("/chats/{group}/participants/{}", bob.id)).await.ok(204);
+    bob.get(&path).await.refused(403, "NOT_CHAT_MEMBER");
+    alice.say(&group, "plan three").await;
+    alice.post(&format!("/chats/{group}/participants"), json!({ "user_ids": [bob.id] })).await.ok(204);
+    alice.say(&group, "plan four").await;
+    assert_eq!(bob.found(&group, "plan").await, ["plan four"], "from rejoining on");
+    assert_eq!(sorted(alice.found(&group, "plan").await).len(), 4);
+}
+
+#[tokio::test]
+async fn what_expired_is_not_found() {
+    let (server, clock) = TestServer::with_clock(|_| {}).await;
+    let (alice, bob, chat) = server.couple().await;
+    alice.say(&chat, "lasting word").await;
+    alice.put(&format!("/chats/{chat}/disappearing"), json!({ "timer": "24h" })).await.ok(200);
+    alice.say(&chat, "passing word").await;
+    assert_eq!(bob.found(&chat, "word").await.len(), 2);
+    clock.advance(Duration::from_secs(24 * 60 * 60));
+    let bob = server.login(&bob.phone).await;
+    assert_eq!(bob.found(&chat, "word").await, ["lasting word"]);
+    assert_eq!(bob.found_anywhere("word").await, ["lasting word"]);
 }
 
 #[tokio::test]

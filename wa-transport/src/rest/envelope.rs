@@ -110,6 +110,21 @@ impl<T: Serialize + Send + Sync + 'static> IntoResponse for Reply<T> {
     }
 }
 
+/// The response with something done to the data of its success.
+pub(super) fn also(mut response: Response, change: fn(&mut serde_json::Value)) -> Response {
+    if let Some(Note::Success(write)) = response.extensions_mut().get_mut::<Note>() {
+        let canonical = Arc::clone(write);
+        *write = Arc::new(move |meta| {
+            let mut body: serde_json::Value = serde_json::from_slice(&canonical(meta)?)?;
+            if let Some(data) = body.get_mut("data") {
+                change(data);
+            }
+            serde_json::to_vec(&body)
+        });
+    }
+    response
+}
+
 /// Writes the body a response carries a note of; others pass unchanged.
 pub(super) fn render(mut response: Response, meta: &Meta) -> Response {
     let body = match response.extensions_mut().remove::<Note>() {

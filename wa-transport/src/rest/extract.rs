@@ -95,7 +95,7 @@ impl<T: DeserializeOwned> FromRequest<Shared> for OptionalJson<T> {
 /// that answers and closes while data is under way makes the client's stack drop the answer.
 const DRAINED: usize = 8;
 
-async fn read_body(request: Request, limit: usize) -> Result<BytesMut, Error> {
+pub(super) async fn read_body(request: Request, limit: usize) -> Result<BytesMut, Error> {
     let mut body = request.into_body();
     let mut read = BytesMut::new();
     let mut length = 0usize;
@@ -120,6 +120,11 @@ fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     if !value.is_object() {
         return Err(Error::BadRequest("The body must be a JSON object".to_owned()));
     }
+    read_as(value)
+}
+
+/// Reads a JSON object, naming the field that is missing or mistyped.
+pub(super) fn read_as<T: DeserializeOwned>(value: Value) -> Result<T, Error> {
     serde_path_to_error::deserialize(value).map_err(|error| Error::Validation(vec![field_error(&error)]))
 }
 

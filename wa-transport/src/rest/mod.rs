@@ -4,6 +4,7 @@
 
 mod auth;
 mod chats;
+mod compat;
 mod cors;
 mod document;
 mod envelope;
@@ -78,6 +79,8 @@ pub struct RestOptions {
     /// Whether the router also answers paths outside [`BASE_PATH`] that nobody serves. A host that merges the router into
     /// its own, which has a fallback already, switches it off.
     pub catch_all: bool,
+    /// Whether every paged list also carries the keys of contract section 9, and not only for those who ask for them.
+    pub mirror_lists: bool,
     /// Whether `GET /metrics` is among the routes. A server that shows its metrics on a port of their own switches it off.
     pub metrics: bool,
 }
@@ -91,6 +94,7 @@ impl Default for RestOptions {
             trusted_proxies: TrustedProxies::default(),
             readiness: Arc::new(AlwaysReady),
             catch_all: true,
+            mirror_lists: false,
             metrics: true,
         }
     }
@@ -103,6 +107,7 @@ struct Rest {
     document: Bytes,
     /// Where people reach the server, for links.
     public_url: Option<String>,
+    mirror_lists: bool,
 }
 
 type Shared = Arc<Rest>;
@@ -111,14 +116,23 @@ type Shared = Arc<Rest>;
 /// `into_make_service_with_connect_info::<SocketAddr>()`: without the peer's address all requests without a valid token
 /// share one bucket of the limit `api_ip`.
 pub fn router(backend: Backend, options: RestOptions) -> Router {
-    let (api, api_document) = api_routes(backend.auth.is_some()).split_for_parts();
+    let with_login = backend.auth.is_some();
+    let (api, api_document) = api_routes(with_login).split_for_parts();
     let (system, system_document) = system_routes(options.metrics).split_for_parts();
     let document = document::complete(&options, system_document.nest(BASE_PATH, api_document));
     document::announce_routes(&document, &backend.metrics);
     let observer = Observer::new(&backend, options.trusted_proxies);
-    let rest = Arc::new(Rest { backend, readiness: options.readiness, document: document.to_string().into(), public_url: options.public_url });
+    let rest = Arc::new(Rest {
+        backend,
+        readiness: options.readiness,
+        document: document.to_string().into(),
+        public_url: options.public_url,
+        mirror_lists: options.mirror_lists,
+    });
 
     let api = api
+        .merge(compat::routes(with_login))
+        .layer(from_fn_with_state(Arc::clone(&rest), compat::translate))
         .method_not_allowed_fallback(error::method_not_allowed)
         .fallback(error::unknown_route)
         .layer(from_fn_with_state(Arc::clone(&rest), middleware::admit));

@@ -125,7 +125,7 @@ async fn carry_out(context: &Context, socket: &Arc<Socket>, request: Request, re
             }
         }
         Request::Delivered(messages) => backend.messages.mark_delivered(caller, &messages, Some(socket.id)).await?,
-        Request::Read { chat, up_to } => backend.messages.mark_read(caller, Some(chat), Some(up_to), Some(socket.id)).await?,
+        Request::Read { chat, up_to } => backend.messages.mark_read(caller, chat, Some(up_to), Some(socket.id)).await?,
         Request::Typing { chat, is_typing } => backend.presence.typing(caller, chat, is_typing).await?,
         Request::Subscribe(users) => {
             // The subscription stands already, so no change is missed; one that overtakes the state replaces it.

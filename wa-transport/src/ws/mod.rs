@@ -10,6 +10,7 @@
 
 mod answer;
 mod close;
+mod compat;
 mod delivery;
 mod error;
 mod event;

@@ -15,9 +15,16 @@ use super::frame::{ClientEvent, ClientFrame};
 pub(super) enum Request {
     Send(SendMessage),
     Delivered(Vec<MessageId>),
-    Read { chat: ChatId, up_to: MessageId },
+    /// The chat is that of the message unless it is named.
+    Read {
+        chat: Option<ChatId>,
+        up_to: MessageId,
+    },
     DeleteForMe(MessageId),
-    Typing { chat: ChatId, is_typing: bool },
+    Typing {
+        chat: ChatId,
+        is_typing: bool,
+    },
     Subscribe(Vec<UserId>),
     Unsubscribe(Vec<UserId>),
     Sync(SyncRequest),
@@ -36,7 +43,7 @@ impl Request {
             ClientEvent::MessageDelivered => fields.ids("message_ids", limits.receipt_ids).map(Self::Delivered),
             ClientEvent::MessageRead => {
                 let (chat, up_to) = (fields.id("chat_id"), fields.id("up_to_message_id"));
-                chat.zip(up_to).map(|(chat, up_to)| Self::Read { chat, up_to })
+                chat.zip(up_to).map(|(chat, up_to)| Self::Read { chat: Some(chat), up_to })
             }
             ClientEvent::MessageDelete => {
                 let message = fields.id("message_id");

@@ -20,6 +20,7 @@ use wa_core::message::MessageView;
 
 use super::answer::{Context, admit, answer, open};
 use super::close::Close;
+use super::compat;
 use super::event::{NewMessage, Pong, Resync, ServerEvent as _};
 use super::frame;
 use super::metered::Metered;
@@ -51,6 +52,8 @@ pub(super) struct Session<S> {
     backlog: Option<Box<Backlog>>,
     watched: HashSet<UserId>,
     bad_frames: u32,
+    /// Whether the client uses other keys than the canonical ones, and so gets both.
+    is_mirrored: bool,
     unflushed: bool,
     /// Until when the connection must take something more than it has taken so far, while it keeps the task waiting.
     write_by: Option<(Instant, u64)>,
@@ -169,6 +172,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             backlog: None,
             watched: HashSet::new(),
             bad_frames: 0,
+            is_mirrored: false,
             unflushed: false,
             write_by: None,
             heard_at: now,
@@ -358,8 +362,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.unflushed = false;
                 self.write_by = None;
             }
-            let mut bytes = 0;
-            while bytes < WRITE_BATCH
+            let mut written = 0;
+            while written < WRITE_BATCH
                 && let Some(frame) = self.next_frame()
             {
                 let metrics = &self.context.backend.metrics;
@@ -367,11 +371,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     metrics.message_delivery().observe(self.context.backend.env.now().since(accepted_at).as_secs_f64());
                 }
                 metrics.ws_sent().inc();
-                bytes += frame.bytes.len();
+                written += frame.bytes.len();
                 self.unflushed = true;
-                self.ws.start_send_unpin(Message::text(frame.bytes))?;
+                let bytes = if self.is_mirrored { compat::mirror(frame.bytes) } else { frame.bytes };
+                self.ws.start_send_unpin(Message::text(bytes))?;
             }
-            if bytes == 0 {
+            if written == 0 {
                 return Ok(progress);
             }
             progress = true;
@@ -444,7 +449,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     fn take_in(&mut self, message: &Message, cx: &mut Wakeup<'_>) {
         // Frames are text (contract, section 3.2); a binary one is as bad as text that is no JSON.
-        let read = if message.is_text() { frame::parse(message.as_payload(), self.limits()) } else { Err(frame::FrameError::NotJson) };
+        let mut read = if message.is_text() { frame::parse(message.as_payload(), self.limits()) } else { Err(frame::FrameError::NotJson) };
+        let respelled = compat::respell(message.as_payload(), &read);
+        if let Some((text, uses_keys)) = &respelled {
+            self.is_mirrored |= *uses_keys;
+            read = frame::parse(text.as_bytes(), self.limits());
+        }
         let frame = match read {
             Ok(frame) => frame,
             Err(error) => {
@@ -459,7 +469,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         };
         self.bad_frames = 0;
         let is_message = frame.event.is_message();
-        let job = match Request::read(&frame, self.socket.id, self.limits()) {
+        let request = Request::read(&frame, self.socket.id, self.limits());
+        let job = match request.or_else(|error| compat::receipt(&frame).ok_or(error)) {
             Ok(request) => Ok(Job { request, req_id: frame.req_id }),
             Err(error) => Err(Refused { error, req_id: frame.req_id }),
         };
