@@ -9,3 +9,4 @@ CREATE TABLE hidden_messages (
     PRIMARY KEY (user_id, chat_id, seq)
 );
 CREATE INDEX hidden_messages_by_rev ON hidden_messages (chat_id, user_id, rev);
+CREATE INDEX hidden_messages_by_place ON hidden_messages (chat_id, seq);

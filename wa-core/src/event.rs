@@ -6,11 +6,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::chat::{AutoDeleteTimer, ChatKind, ChatView, Role};
+use crate::emoji::Emoji;
 use crate::faults::planted;
 use crate::group::ProfileChange;
 use crate::id::{ChatId, ConnectionId, DeviceId, EventId, MessageId, UserId};
 use crate::message::{MessageView, Rev, Seq};
-use crate::receipt::Status;
+use crate::receipt::{Located, Status};
 use crate::time::Timestamp;
 
 /// An announced fact.
@@ -34,6 +35,12 @@ pub enum Fact {
     MessageStatus(MessageStatus),
     /// A message was deleted.
     MessageDeleted(MessageDeleted),
+    /// A message was edited.
+    MessageEdited(MessageEdited),
+    /// Somebody reacted to a message, or took their reaction back.
+    MessageReaction(MessageReaction),
+    /// Somebody starred a message for themselves, or took the star back.
+    MessageStarred(MessageStarred),
     /// A chat was made.
     ChatCreated {
         /// The chat.
@@ -79,8 +86,10 @@ pub enum Fact {
 /// A message was stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageNew {
-    /// The message object as every recipient sees it: newly sent, without reactions.
+    /// The message object: newly sent, without reactions. What it tells of other messages is not for everybody.
     pub message: Arc<MessageView>,
+    /// Where the message stands that it answers.
+    pub answered: Option<Located>,
     /// Who never sees it.
     pub withheld_from: Option<UserId>,
     /// Direct or group.
@@ -127,8 +136,66 @@ pub struct MessageDeleted {
     pub deleted_by: UserId,
     /// Whether for everyone; otherwise only `deleted_by`'s devices are told.
     pub for_everyone: bool,
+    /// Who never saw it.
+    pub withheld_from: Option<UserId>,
     /// The socket it came over, which is answered with the request's id instead.
     pub origin: Option<ConnectionId>,
+}
+
+/// A message was edited.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageEdited {
+    /// The message object as it is now, with everybody's reactions and no star. What it tells of other messages is not for
+    /// everybody.
+    pub message: Arc<MessageView>,
+    /// Where the message stands that it answers.
+    pub answered: Option<Located>,
+    /// Who does not see the edit.
+    pub withheld_from: Option<UserId>,
+    /// Reactions that one user does not see: whose, and who does not.
+    pub withheld_reactions: Vec<(UserId, UserId)>,
+    /// Who starred it.
+    pub starred_by: Vec<UserId>,
+    /// The socket it came over, which is answered with the request's id instead.
+    pub origin: Option<ConnectionId>,
+}
+
+/// Somebody reacted to a message, or took their reaction back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageReaction {
+    /// The message.
+    pub message_id: MessageId,
+    /// Its chat.
+    pub chat_id: ChatId,
+    /// Its place.
+    pub seq: Seq,
+    /// The chat's revision of the change.
+    pub rev: Rev,
+    /// Whose reaction it is.
+    pub user_id: UserId,
+    /// The reaction; `None` if it was taken back.
+    pub emoji: Option<Emoji>,
+    /// Who does not see it.
+    pub withheld_from: Option<UserId>,
+    /// The socket it came over, which is answered with the request's id instead.
+    pub origin: Option<ConnectionId>,
+}
+
+/// Somebody starred a message for themselves, or took the star back. Only their own devices are told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageStarred {
+    /// The message.
+    pub message_id: MessageId,
+    /// Its chat.
+    pub chat_id: ChatId,
+    /// Its place.
+    pub seq: Seq,
+    /// The chat's revision of the change.
+    pub rev: Rev,
+    /// Whose star it is.
+    pub user_id: UserId,
+    /// Whether the message has it now.
+    pub is_starred: bool,
 }
 
 /// A chat changed, or what somebody is in it.
@@ -220,8 +287,11 @@ impl Event {
                 let reader = (status.status == Status::Read).then_some(status.user_id);
                 Audience::MembersOf { chat_id: status.chat_id, users: status.sender_ids.iter().copied().chain(reader).collect() }
             }
-            Fact::MessageDeleted(deleted) if deleted.for_everyone => Audience::Chat { chat_id: deleted.chat_id, except: None },
+            Fact::MessageDeleted(deleted) if deleted.for_everyone => Audience::Chat { chat_id: deleted.chat_id, except: deleted.withheld_from },
             Fact::MessageDeleted(deleted) => Audience::MembersOf { chat_id: deleted.chat_id, users: vec![deleted.deleted_by] },
+            Fact::MessageEdited(edited) => Audience::Chat { chat_id: edited.message.chat_id, except: edited.withheld_from },
+            Fact::MessageReaction(reaction) => Audience::Chat { chat_id: reaction.chat_id, except: reaction.withheld_from },
+            Fact::MessageStarred(starred) => Audience::MembersOf { chat_id: starred.chat_id, users: vec![starred.user_id] },
             Fact::ChatCreated { chat_id, .. } => Audience::Chat { chat_id: *chat_id, except: None },
             Fact::ChatUpdated(updated) => Audience::Chat { chat_id: updated.chat_id, except: None },
             Fact::MemberAdded(added) => Audience::Chat { chat_id: added.chat_id, except: None },
@@ -239,6 +309,9 @@ impl Event {
             Fact::MessageNew(_) => "msg.new",
             Fact::MessageStatus(_) => "msg.status.updated",
             Fact::MessageDeleted(_) => "msg.deleted",
+            Fact::MessageEdited(_) => "msg.edited",
+            Fact::MessageReaction(_) => "msg.reaction",
+            Fact::MessageStarred(_) => "msg.starred",
             Fact::ChatCreated { .. } => "chat.created",
             Fact::ChatUpdated(_) => "chat.updated",
             Fact::MemberAdded(_) => "group.member.added",

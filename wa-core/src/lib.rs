@@ -5,6 +5,8 @@
 
 pub mod api;
 pub mod chat;
+mod cursor;
+pub mod emoji;
 pub mod error;
 pub mod event;
 #[doc(hidden)]
@@ -20,6 +22,7 @@ pub mod receipt;
 pub mod search;
 pub mod service;
 pub mod session;
+pub mod star;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod time;

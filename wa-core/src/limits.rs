@@ -113,6 +113,10 @@ pub struct Limits {
     pub contacts_sync_numbers: usize,
     /// How long after sending a message can be edited.
     pub edit_window: Duration,
+    /// Chats to which one request forwards a message.
+    pub forward_targets: usize,
+    /// Expired messages deleted in one transaction.
+    pub expiry_batch: usize,
     /// How long the answer to a refresh is kept for a repeat with the same `Idempotency-Key`.
     pub refresh_repeat_window: Duration,
 
@@ -224,6 +228,8 @@ impl Default for Limits {
             waveform: 256,
             contacts_sync_numbers: 1000,
             edit_window: Duration::from_secs(15 * 60),
+            forward_targets: 20,
+            expiry_batch: 100,
             refresh_repeat_window: Duration::from_secs(30),
             json_body: 1 << 20,
             request_timeout: Duration::from_secs(5),

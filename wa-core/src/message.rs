@@ -236,6 +236,31 @@ impl Content {
         }
     }
 
+    /// What it says after an edit: a new text, or a new caption (contract, section 1.4). The rest stays.
+    ///
+    /// # Errors
+    /// [`Error::Validation`] naming every field that breaks a rule, and for types that have neither.
+    pub fn edited(&self, payload: &Value, limits: &Limits) -> Result<Self> {
+        let Some(payload) = payload.as_object() else {
+            return Err(Error::invalid("payload", "must be an object"));
+        };
+        let mut fields = Fields { payload, errors: Vec::new() };
+        let edited = match self {
+            Self::Text(_) => fields.text(limits).map(Self::Text),
+            Self::Image(picture) => Some(Self::Image(Picture { caption: fields.caption(limits), ..picture.clone() })),
+            Self::Video(picture) => Some(Self::Video(Picture { caption: fields.caption(limits), ..picture.clone() })),
+            Self::Document(document) => Some(Self::Document(Document { caption: fields.caption(limits), ..document.clone() })),
+            Self::Audio(_) | Self::Location(_) | Self::System(_) => {
+                fields.error_at("payload", "a message of this type has no text and no caption to edit");
+                None
+            }
+        };
+        match edited {
+            Some(content) if fields.errors.is_empty() => Ok(content),
+            _ => Err(Error::Validation(fields.errors)),
+        }
+    }
+
     /// Its type.
     #[must_use]
     pub const fn kind(&self) -> MessageKind {
@@ -411,6 +436,14 @@ impl Fields<'_> {
         Some(Picture { media_id: media_id?, caption })
     }
 
+    /// A caption that takes the place of another; null takes it away.
+    fn caption(&mut self, limits: &Limits) -> Option<String> {
+        if !self.payload.contains_key("caption") {
+            self.error("caption", "is required");
+        }
+        self.string("caption", limits.caption_length)
+    }
+
     fn audio(&mut self, limits: &Limits) -> Option<Audio> {
         let media_id = self.media_id();
         let duration_ms = self.whole("duration_ms");
@@ -506,7 +539,7 @@ impl utoipa::PartialSchema for Payload {
 impl utoipa::ToSchema for Payload {}
 
 /// Where a forwarded message first stood.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Source {
     /// The chat.
@@ -575,6 +608,12 @@ impl Message {
         self.content.as_ref().map_or_else(|| "This message was deleted".to_owned(), Content::preview)
     }
 
+    /// The line of it that an answer shows.
+    #[must_use]
+    pub fn reply_preview(&self, sender_name: String) -> ReplyPreview {
+        ReplyPreview { message_id: self.id, sender_id: self.sender_id, sender_name, kind: self.kind, preview: self.preview() }
+    }
+
     /// Whether it counts as unread for those who have not read it: someone else's, not deleted, not the server's.
     #[must_use]
     pub fn counts_as_unread_for(&self, user: UserId) -> bool {
@@ -599,6 +638,13 @@ impl Fingerprint {
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&hash.finalize()[..16]);
         Self(bytes)
+    }
+
+    /// Of a message to this chat that was made by forwarding that one, whatever it says by then.
+    #[must_use]
+    pub fn of_forward(chat: ChatId, message: MessageId) -> Self {
+        let hash = Sha256::new().chain_update(chat.as_uuid().as_bytes()).chain_update(message.as_uuid().as_bytes()).chain_update("forward").finalize();
+        Self(std::array::from_fn(|index| hash[index]))
     }
 
     /// For storage.
@@ -783,6 +829,35 @@ mod tests {
         for location in both {
             assert!(matches!(location, Ok(Content::Location(Location { latitude: 1.5, longitude: -2.0, .. }))));
         }
+    }
+
+    #[test]
+    fn an_edit_changes_the_text_or_the_caption_and_nothing_else() {
+        let limits = Limits::default();
+        let media = |kind: &str, more: Value| {
+            let mut payload = json!({"media_id": "018f3f6e-7b1c-7c4e-8a57-0242ac120002"});
+            payload.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            parse(kind, payload).expect("is valid")
+        };
+        let text = parse("text", json!({"body": "old", "mentions": []})).expect("is valid");
+        assert_eq!(text.edited(&json!({"body": "new"}), &limits).expect("is valid"), parse("text", json!({"body": "new"})).expect("is valid"));
+        for (kind, more) in [("image", json!({})), ("video", json!({"caption": "old"})), ("document", json!({"filename": "a.pdf"}))] {
+            let edited = media(kind, more.clone()).edited(&json!({"caption": "new", "media_id": "x", "filename": 1}), &limits).expect("is valid");
+            let mut expected = more;
+            expected["caption"] = json!("new");
+            assert_eq!(edited, media(kind, expected));
+        }
+        let fields = |content: &Content, payload: Value| match content.edited(&payload, &limits) {
+            Err(Error::Validation(fields)) => fields.into_iter().map(|f| f.field).collect::<Vec<_>>(),
+            other => panic!("expected field errors, got {other:?}"),
+        };
+        assert_eq!(fields(&text, json!({"body": " "})), ["payload.body"]);
+        assert_eq!(fields(&text, json!({"caption": "x"})), ["payload.body"]);
+        assert_eq!(fields(&text, json!("new")), ["payload"]);
+        assert_eq!(fields(&media("image", json!({})), json!({"body": "x"})), ["payload.caption"]);
+        assert_eq!(fields(&media("image", json!({})), json!({"caption": "c".repeat(1025)})), ["payload.caption"]);
+        assert_eq!(fields(&media("audio", json!({})), json!({"caption": "x"})), ["payload"]);
+        assert_eq!(fields(&parse("location", json!({"body": "1,2"})).expect("is valid"), json!({"body": "3,4"})), ["payload"]);
     }
 
     #[test]

@@ -131,7 +131,7 @@ pub enum Receipted {
 }
 
 /// Where a message stands and whose it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Located {
     /// The message.
     pub message_id: MessageId,

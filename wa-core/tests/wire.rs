@@ -9,16 +9,20 @@ use serde::Serialize;
 use uuid::Uuid;
 use wa_core::api::{ChatPage, LoggedIn, LoggedInUser, MessagePage, OtpRequested, PrivacyUpdate, SyncAnswer, SyncChat, SyncRequest};
 use wa_core::chat::{AutoDeleteTimer, ChatKind, ChatView, LastMessage, Participant, Peer, Role};
+use wa_core::emoji::Emoji;
 use wa_core::error::{Conflict, Denied, Error, FieldError, Missing, OtpRefusal, TooLarge, Unauthenticated};
-use wa_core::event::{ChatChanges, ChatUpdated, Event, Fact, MemberChanged, MessageDeleted, MessageNew, MessageStatus};
+use wa_core::event::{
+    ChatChanges, ChatUpdated, Event, Fact, MemberChanged, MessageDeleted, MessageEdited, MessageNew, MessageReaction, MessageStarred, MessageStatus,
+};
 use wa_core::group::ProfileChange;
 use wa_core::id::{ChatId, ConnectionId, DeviceId, EventId, MediaId, MessageId, UserId};
 use wa_core::message::{
     Audio, Content, Document, Location, Mention, Message, MessageKind, MessageView, Picture, Reaction, ReplyPreview, Rev, Seq, Source, System, Text,
 };
 use wa_core::privacy::PrivacySettings;
-use wa_core::receipt::{MarksView, ReceiptView, Status};
+use wa_core::receipt::{Located, MarksView, ReceiptView, Status};
 use wa_core::session::DeviceView;
+use wa_core::star::StarMark;
 use wa_core::time::Timestamp;
 use wa_core::user::{ContactView, PresenceView, Profile, ProfileUpdate, RegisteredUser};
 
@@ -220,6 +224,7 @@ fn receipts_and_sync() {
             rev: Rev::new(8),
             messages: vec![message_view()],
             hidden_message_ids: vec![id(28)],
+            stars: vec![StarMark { message_id: id(27), is_starred: true }],
             receipts: vec![MarksView { user_id: id(2), delivered_up_to_seq: Seq::new(7), read_up_to_seq: Seq::ZERO, delivered_beyond: vec![] }],
             limited: true,
         }],
@@ -235,6 +240,7 @@ fn events() {
     let (user_id, origin): (UserId, ConnectionId) = (id(2), id(60));
     let new = MessageNew {
         message: MessageView::of(&message(Some(text("hello"))), Status::Sent, None).into(),
+        answered: None,
         withheld_from: None,
         chat_kind: ChatKind::Direct,
         sender_name: "Alice".to_owned(),
@@ -250,7 +256,35 @@ fn events() {
         sender_ids: vec![id(1)],
         origin: None,
     };
-    let deleted = MessageDeleted { message_id, chat_id, seq: Seq::new(7), rev: Rev::new(10), deleted_by: user_id, for_everyone: false, origin: None };
+    let deleted = MessageDeleted {
+        message_id,
+        chat_id,
+        seq: Seq::new(7),
+        rev: Rev::new(10),
+        deleted_by: user_id,
+        for_everyone: false,
+        withheld_from: None,
+        origin: None,
+    };
+    let answered = Located { message_id: id(29), chat_id, seq: Seq::new(5), sender_id: user_id, withheld_from: Some(id(1)) };
+    let edited = MessageEdited {
+        message: MessageView { rev: Rev::new(11), ..message_view() }.into(),
+        answered: Some(answered),
+        withheld_from: Some(user_id),
+        withheld_reactions: vec![(user_id, id(1))],
+        starred_by: vec![id(1)],
+        origin: Some(origin),
+    };
+    let reaction = MessageReaction {
+        message_id,
+        chat_id,
+        seq: Seq::new(7),
+        rev: Rev::new(12),
+        user_id,
+        emoji: Emoji::parse("👍"),
+        withheld_from: None,
+        origin: Some(origin),
+    };
     let member_changed =
         MemberChanged { chat_id, user_id: id(1), display_name: "Alice".to_owned(), by: user_id, group_name: "Friends".to_owned(), rev: Rev::new(12) };
     let group = ChatView { kind: ChatKind::Group, participant: None, ..chat_view() };
@@ -261,6 +295,9 @@ fn events() {
         Fact::MessageNew(new),
         Fact::MessageStatus(status),
         Fact::MessageDeleted(deleted),
+        Fact::MessageEdited(edited),
+        Fact::MessageReaction(reaction),
+        Fact::MessageStarred(MessageStarred { message_id, chat_id, seq: Seq::new(7), rev: Rev::new(13), user_id, is_starred: true }),
         Fact::ChatCreated { chat_id, created_by: user_id, group: None },
         Fact::ChatUpdated(ChatUpdated {
             chat_id,

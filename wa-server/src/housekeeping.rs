@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
-use wa_core::api::PresenceApi;
+use wa_core::api::{MessageApi, PresenceApi};
 use wa_storage::Stores;
 use wa_transport::metrics::Metrics;
 
 /// How much later than at its time the end of typing may be told.
 const TYPING: Duration = Duration::from_millis(250);
+
+/// How long after its time a message may still take up room; nobody sees it any more.
+const EXPIRY: Duration = Duration::from_secs(5);
 
 /// How old gauges may be.
 const GAUGES: Duration = Duration::from_secs(1);
@@ -20,14 +23,15 @@ const PURGE: Duration = Duration::from_secs(1);
 const PURGED_AT_A_TIME: usize = 500;
 const PURGES: usize = 10;
 
-/// Ends typing notices that ran out, deletes what ended groups left, and keeps the gauges true, for ever.
-pub(crate) async fn run(presence: Arc<dyn PresenceApi>, stores: Arc<Stores>, metrics: Metrics) {
+/// Ends typing notices that ran out, deletes messages whose time has come and what ended groups left, and keeps the gauges
+/// true, for ever.
+pub(crate) async fn run(presence: Arc<dyn PresenceApi>, messages: Arc<dyn MessageApi>, stores: Arc<Stores>, metrics: Metrics) {
     let every = |period| {
         let mut interval = interval(period);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         interval
     };
-    let (mut typing, mut gauges, mut purge) = (every(TYPING), every(GAUGES), every(PURGE));
+    let (mut typing, mut expiry, mut gauges, mut purge) = (every(TYPING), every(EXPIRY), every(GAUGES), every(PURGE));
     loop {
         tokio::select! {
             _ = typing.tick() => {
@@ -35,6 +39,12 @@ pub(crate) async fn run(presence: Arc<dyn PresenceApi>, stores: Arc<Stores>, met
                     tracing::debug!(%error, "the end of typing notices could not be told");
                 }
             }
+            _ = expiry.tick() => match messages.expire().await {
+                // One transaction after the other, with room for everybody else's in between.
+                Ok(true) => expiry.reset_immediately(),
+                Ok(false) => {}
+                Err(error) => tracing::debug!(%error, "expired messages are deleted later"),
+            },
             _ = gauges.tick() => measure(&stores, &metrics),
             _ = purge.tick() => purge_ended_groups(&stores).await,
         }
@@ -51,7 +61,8 @@ async fn purge_ended_groups(stores: &Stores) {
     }
 }
 
-fn measure(stores: &Stores, metrics: &Metrics) {
+/// Sets the gauges.
+pub(crate) fn measure(stores: &Stores, metrics: &Metrics) {
     let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     metrics.outbox_depth().set(gauge(stores.relay.depth()));
     let readers = stores.pool_use();

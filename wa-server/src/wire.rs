@@ -91,7 +91,10 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
         let (stores, bus, stop) = (Arc::clone(&stores), Arc::clone(&bus), relay_stop.clone());
         async move { stores.relay.run(bus, stop.cancelled_owned()).await }
     });
-    let housekeeping = tokio::spawn(housekeeping::run(Arc::clone(&backend.presence), Arc::clone(&stores), backend.metrics.clone()));
+    // Every metric exists from the start.
+    housekeeping::measure(&stores, &backend.metrics);
+    let housekeeping =
+        tokio::spawn(housekeeping::run(Arc::clone(&backend.presence), Arc::clone(&backend.messages), Arc::clone(&stores), backend.metrics.clone()));
     Ok(Wired {
         readiness: Arc::new(ServerReadiness::new(Arc::clone(&stores))),
         backend,
@@ -221,6 +224,8 @@ fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Opti
         })),
         messages: Arc::new(MessageService::new(MessageDeps {
             messages: Arc::clone(&stores.messages),
+            changes: Arc::clone(&stores.changes),
+            annotations: Arc::clone(&stores.annotations),
             receipts: Arc::clone(&stores.receipts),
             search: Arc::clone(&stores.search),
             chats: Arc::clone(&stores.chats),
@@ -241,6 +246,7 @@ fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Opti
             limits: Arc::clone(&limits),
         })),
         fan_out: Arc::new(FanOutService::new(FanOutDeps {
+            messages: Arc::clone(&stores.messages),
             chats: Arc::clone(&stores.chats),
             users: Arc::clone(&stores.users),
             contacts: Arc::clone(&stores.contacts),

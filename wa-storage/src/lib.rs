@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use wa_core::limits::Limits;
 use wa_core::ports::{
-    ChatStore, ContactStore, Env, GroupStore, MessageStore, OtpStore, PresenceStore, RateLimiter, ReceiptStore, SearchStore, SessionStore, Stored, TypingStore,
-    UserStore,
+    AnnotationStore, ChangeStore, ChatStore, ContactStore, Env, GroupStore, MessageStore, OtpStore, PresenceStore, RateLimiter, ReceiptStore, SearchStore,
+    SessionStore, Stored, TypingStore, UserStore,
 };
 
 pub use open::OpenError;
@@ -74,6 +74,10 @@ impl Location {
 pub struct Stores {
     /// The log of every chat.
     pub messages: Arc<dyn MessageStore>,
+    /// Changes to messages that stand.
+    pub changes: Arc<dyn ChangeStore>,
+    /// Reactions and stars.
+    pub annotations: Arc<dyn AnnotationStore>,
     /// Who received and read what.
     pub receipts: Arc<dyn ReceiptStore>,
     /// Chats and their members.
@@ -157,6 +161,8 @@ pub async fn open(config: &StorageConfig, env: Arc<dyn Env>) -> Result<Stores, O
     let sql = sql::SqlStores::new(db, Arc::clone(&env));
     Ok(Stores {
         messages: sql.messages,
+        changes: sql.changes,
+        annotations: sql.annotations,
         receipts: sql.receipts,
         chats: sql.chats,
         groups: sql.groups,

@@ -41,6 +41,8 @@ const SQLITE: &[Embedded] = embedded! { "sqlite":
     15 "0015_health_probe",
     16 "0016_group_invites",
     17 "0017_ended_groups",
+    19 "0019_reactions",
+    20 "0020_stars",
     23 "0023_search",
 };
 

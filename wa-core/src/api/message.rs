@@ -8,11 +8,12 @@ use serde_json::Value;
 
 use crate::chat::ChatView;
 use crate::error::Result;
+use crate::event::{MessageDeleted, MessageReaction, MessageStarred};
 use crate::id::{ChatId, ConnectionId, MessageId};
 use crate::message::{MessageView, Rev};
-use crate::ports::Hidden;
 use crate::receipt::{MarksView, ReceiptView};
 use crate::session::Caller;
+use crate::star::StarMark;
 
 /// A message to be sent.
 #[derive(Debug, Clone)]
@@ -131,6 +132,9 @@ pub struct SyncChat {
     /// Messages the caller deleted for themselves above that rev.
     #[serde(default)]
     pub hidden_message_ids: Vec<MessageId>,
+    /// Messages the caller starred, or took the star from, above that rev.
+    #[serde(default)]
+    pub stars: Vec<StarMark>,
     /// Everybody's present marks.
     pub receipts: Vec<MarksView>,
     /// Whether `rev` is below `chat.rev`: ask again with it.
@@ -147,6 +151,27 @@ pub struct SyncAnswer {
     pub removed_chat_ids: Vec<ChatId>,
     /// Whether that was all; if not, ask again with the returned revs.
     pub complete: bool,
+}
+
+/// A message to be sent on.
+#[derive(Debug, Clone)]
+pub struct ForwardMessage {
+    /// The message.
+    pub message_id: MessageId,
+    /// Where to; repeats count once.
+    pub target_chat_ids: Vec<ChatId>,
+    /// Names the request: repeated under the same key, it sends nothing twice. Without one, every request sends anew.
+    pub key: Option<String>,
+}
+
+/// A message that was made by forwarding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ForwardedMessage {
+    /// Where it stands.
+    pub chat_id: ChatId,
+    /// The new message.
+    pub message_id: MessageId,
 }
 
 /// What waits for a device that connects.
@@ -181,8 +206,30 @@ pub trait MessageApi: Send + Sync {
     /// How far a message got with each recipient.
     async fn receipts(&self, caller: &Caller, message: MessageId) -> Result<Vec<ReceiptView>>;
 
-    /// Hides a message from the caller alone. Returns the chat and the change, or `None` if it was hidden before.
-    async fn delete_for_me(&self, caller: &Caller, message: MessageId, origin: Option<ConnectionId>) -> Result<Option<(ChatId, Hidden)>>;
+    /// Hides a message from the caller alone. Repeating it changes nothing, and is answered alike.
+    async fn delete_for_me(&self, caller: &Caller, message: MessageId, origin: Option<ConnectionId>) -> Result<MessageDeleted>;
+
+    /// Deletes a message for everyone: the sender's right, and in a group its admins'. Repeating it changes nothing, and is
+    /// answered alike.
+    async fn delete_for_everyone(&self, caller: &Caller, message: MessageId, origin: Option<ConnectionId>) -> Result<MessageDeleted>;
+
+    /// Changes the text or caption of one of the caller's own messages, within the window for edits.
+    async fn edit(&self, caller: &Caller, message: MessageId, payload: &Value, origin: Option<ConnectionId>) -> Result<MessageView>;
+
+    /// Sends a message on to other chats: to all of them, or to none. In the order of the request.
+    async fn forward(&self, caller: &Caller, forward: ForwardMessage) -> Result<Vec<ForwardedMessage>>;
+
+    /// Sets the caller's reaction to a message, in place of any other, or takes it back.
+    async fn react(&self, caller: &Caller, message: MessageId, emoji: Option<String>, origin: Option<ConnectionId>) -> Result<MessageReaction>;
+
+    /// Marks a message for the caller alone, or takes the mark back.
+    async fn star(&self, caller: &Caller, message: MessageId, is_starred: bool) -> Result<MessageStarred>;
+
+    /// The caller's starred messages as far as they still may see them, newest star first.
+    async fn starred(&self, caller: &Caller, cursor: Option<String>, limit: Option<i64>) -> Result<MessagePage>;
+
+    /// Deletes a bounded number of messages whose time has come. Returns whether more may be left.
+    async fn expire(&self) -> Result<bool>;
 
     /// The messages that match, best first, of one chat or of all the caller's.
     async fn search(&self, caller: &Caller, request: SearchRequest) -> Result<SearchPage>;

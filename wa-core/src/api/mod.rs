@@ -10,7 +10,10 @@ mod user;
 
 pub use auth::{AuthApi, Authenticator, LoggedIn, LoggedInUser, OtpRequested, VerifyOtp};
 pub use chat::{ChatApi, ChatPage, CreateGroup};
-pub use fan_out::FanOutApi;
-pub use message::{HistoryQuery, MessageApi, MessagePage, Pending, SearchHit, SearchPage, SearchRequest, SendMessage, Sent, SyncAnswer, SyncChat, SyncRequest};
+pub use fan_out::{FanOutApi, Share};
+pub use message::{
+    ForwardMessage, ForwardedMessage, HistoryQuery, MessageApi, MessagePage, Pending, SearchHit, SearchPage, SearchRequest, SendMessage, Sent, SyncAnswer,
+    SyncChat, SyncRequest,
+};
 pub use presence::PresenceApi;
 pub use user::{PrivacyUpdate, Provision, UserApi};

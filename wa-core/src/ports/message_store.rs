@@ -7,6 +7,7 @@ use crate::chat::ChatKind;
 use crate::id::{ChatId, ConnectionId, EventId, MessageId, UserId};
 use crate::message::{Content, Fingerprint, Message, ReplyPreview, Rev, Seq, Source};
 use crate::receipt::Located;
+use crate::star::StarMark;
 use crate::time::Timestamp;
 
 /// A message to be stored, and what its event tells beyond the message itself.
@@ -36,7 +37,7 @@ pub struct NewMessage {
     /// What it says.
     pub content: Content,
     /// The message it answers.
-    pub reply_to: Option<ReplyPreview>,
+    pub reply_to: Option<Reply>,
     /// Where it was forwarded from.
     pub forwarded_from: Option<Source>,
     /// Who never sees it.
@@ -47,6 +48,15 @@ pub struct NewMessage {
     pub created_at: Timestamp,
     /// The socket it came over.
     pub origin: Option<ConnectionId>,
+}
+
+/// The message that another one answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// A line of it.
+    pub preview: ReplyPreview,
+    /// Where it stands: the line is for those who can see it there.
+    pub at: Located,
 }
 
 /// What came of an append.
@@ -93,6 +103,8 @@ pub struct Changed {
     pub messages: Vec<Message>,
     /// The messages the viewer deleted for themselves.
     pub hidden: Vec<MessageId>,
+    /// The messages the viewer starred, or took the star from.
+    pub stars: Vec<StarMark>,
     /// The revision up to which this is complete.
     pub complete_to: Rev,
     /// Whether more changes lie between there and the chat's revision.
@@ -119,10 +131,10 @@ pub struct Summary {
     pub unread: u64,
 }
 
-/// A message was deleted for one user.
+/// A change to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hidden {
-    /// Its place.
+pub struct Revision {
+    /// The place of the message.
     pub seq: Seq,
     /// The revision the change took.
     pub rev: Rev,
@@ -178,7 +190,7 @@ pub trait MessageStore: Send + Sync {
     /// What the chat list tells of these chats; all viewers are of one user.
     async fn summaries(&self, viewers: &[Viewer]) -> Stored<Vec<Summary>>;
 
-    /// Hides a message from the viewer alone, for ever, and writes the event for their other devices. `None` if it was
-    /// hidden before or cannot be seen.
-    async fn hide(&self, viewer: &Viewer, id: MessageId, event_id: EventId, origin: Option<ConnectionId>) -> Stored<Option<Hidden>>;
+    /// Hides a message from the viewer alone, for ever, and writes the event for their other devices. One that was hidden
+    /// before stays as it is, without an event; `None` if it cannot be seen.
+    async fn hide(&self, viewer: &Viewer, id: MessageId, event_id: EventId, origin: Option<ConnectionId>) -> Stored<Option<Revision>>;
 }

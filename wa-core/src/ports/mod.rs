@@ -1,6 +1,8 @@
 //! What the core needs from outside, one small trait a file. Each trait lists its contract as bullets; every bullet is
 //! the name of a conformance case (`wa-storage`, feature `conformance`) that all backends pass.
 
+mod annotation_store;
+mod change_store;
 mod chat_store;
 mod contact_store;
 mod env;
@@ -18,13 +20,15 @@ mod sms_sender;
 mod typing_store;
 mod user_store;
 
+pub use annotation_store::{AnnotationStore, Annotations, Starred};
+pub use change_store::{Change, ChangeStore, Edit, Forward, Forwarded, Outcome};
 pub use chat_store::{ChatStore, ListedChat, NewDirectChat, PersonalUpdate};
 pub use contact_store::ContactStore;
 pub use env::{Env, EnvExt};
 pub use event_bus::{EventBus, EventHandler, Subscription};
 pub use fan_out::FanOut;
 pub use group_store::{Applied, Command, Decide, FirstMember, GroupStore, NewGroup};
-pub use message_store::{Appended, Changed, Hidden, MessageStore, NewMessage, Page, Summary, Undelivered, Viewer};
+pub use message_store::{Appended, Changed, MessageStore, NewMessage, Page, Reply, Revision, Summary, Undelivered, Viewer};
 pub use otp_store::OtpStore;
 pub use presence_store::PresenceStore;
 pub use rate_limiter::{Admission, RateLimiter};

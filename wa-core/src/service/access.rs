@@ -40,6 +40,13 @@ impl Access {
     }
 }
 
+/// Whether this user, as one of the present participants, was let in to the place of this message.
+pub(super) fn reaches(membership: &Membership, message: &Located, user: UserId) -> bool {
+    message.chat_id == membership.chat_id
+        && message.withheld_from != Some(user)
+        && membership.present(user).is_some_and(|member| message.seq > member.joined_seq)
+}
+
 /// Lets a user into a chat by this membership.
 ///
 /// # Errors

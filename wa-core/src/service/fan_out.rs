@@ -1,30 +1,33 @@
 //! Who gets an event, decided at the moment it is fanned out: by membership, blocks and privacy as they are then
 //! (contract, section 7). What cannot be looked up is not sent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::access::reaches;
 use super::people::People;
 use super::presence::is_typing_withheld;
-use crate::api::FanOutApi;
-use crate::chat::{ChatKind, Membership};
+use crate::api::{FanOutApi, Share};
+use crate::chat::{ChatKind, Member, Membership};
 use crate::error::Result;
-use crate::event::{Audience, Event, Fact, MessageStatus};
+use crate::event::{Audience, Event, Fact, MessageDeleted, MessageEdited, MessageNew, MessageReaction, MessageStatus};
 use crate::faults::planted;
 use crate::id::{ChatId, UserId};
-use crate::message::Seq;
-use crate::ports::{ChatStore, ContactStore, UserStore};
+use crate::message::{MessageView, Seq};
+use crate::ports::{ChatStore, ContactStore, MessageStore, UserStore};
 use crate::privacy::{Field, may_see_reads};
-use crate::receipt::Status;
+use crate::receipt::{Located, Status};
 
 /// What the fan-out service stands on.
 #[derive(Clone)]
 pub struct FanOutDeps {
     /// Chats and who is in them.
     pub chats: Arc<dyn ChatStore>,
+    /// The log of every chat.
+    pub messages: Arc<dyn MessageStore>,
     /// Accounts and privacy settings.
     pub users: Arc<dyn UserStore>,
     /// Address books and blocks.
@@ -59,8 +62,9 @@ impl FanOutService {
         let present = membership.everyone().filter(|member| Some(member.user_id) != except);
         Ok(match &event.fact {
             Fact::MessageNew(_) if planted("left_still_told") => membership.members.keys().copied().filter(|user| Some(*user) != except).collect(),
-            // Those let in after it do not see it.
-            Fact::MessageNew(new) => present.filter(|member| member.joined_seq < new.message.seq).map(|member| member.user_id).collect(),
+            // Those let in after it do not see it, and so nothing that becomes of it.
+            Fact::MessageNew(MessageNew { message, .. }) | Fact::MessageEdited(MessageEdited { message, .. }) => present_at(present, message.seq),
+            Fact::MessageDeleted(MessageDeleted { seq, .. }) | Fact::MessageReaction(MessageReaction { seq, .. }) => present_at(present, *seq),
             Fact::Typing { .. } if is_typing_withheld(&membership) => Vec::new(),
             // Nobody is bothered with an empty chat by someone they have blocked; once it is of use, the list has it.
             Fact::ChatCreated { created_by, .. } if membership.kind == ChatKind::Direct => {
@@ -104,6 +108,31 @@ impl FanOutService {
     }
 }
 
+fn present_at<'a>(present: impl Iterator<Item = &'a Member>, seq: Seq) -> Vec<UserId> {
+    present.filter(|member| member.joined_seq < seq).map(|member| member.user_id).collect()
+}
+
+/// In what a message object differs from one recipient to another.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Difference {
+    may_read_source: bool,
+    sees_answered: bool,
+    has_starred: bool,
+    /// Whose reactions they do not see.
+    unseen: Vec<UserId>,
+}
+
+impl Difference {
+    fn apply(&self, message: &MessageView) -> MessageView {
+        let mut message = message.clone();
+        message.forwarded_from = message.forwarded_from.filter(|_| self.may_read_source);
+        message.reply_to_preview = message.reply_to_preview.filter(|_| self.sees_answered);
+        message.is_starred = self.has_starred;
+        message.reactions.retain(|reaction| !self.unseen.contains(&reaction.user_id));
+        message
+    }
+}
+
 #[async_trait]
 impl FanOutApi for FanOutService {
     async fn recipients(&self, event: &Event, watchers: &[UserId]) -> Result<Vec<UserId>> {
@@ -117,5 +146,39 @@ impl FanOutApi for FanOutService {
             }
             Audience::Devices(_) => Ok(Vec::new()),
         }
+    }
+
+    async fn shares(&self, event: &Event, recipients: &[UserId]) -> Result<Vec<Share>> {
+        let (message, answered, unseen, starred_by) = match &event.fact {
+            Fact::MessageNew(new) => (&new.message, new.answered, &[][..], &[][..]),
+            Fact::MessageEdited(edited) => (&edited.message, edited.answered, &edited.withheld_reactions[..], &edited.starred_by[..]),
+            _ => return Ok(Vec::new()),
+        };
+        if message.forwarded_from.is_none() && answered.is_none() && unseen.is_empty() && starred_by.is_empty() {
+            return Ok(vec![Share { message: Arc::clone(message), users: recipients.to_vec() }]);
+        }
+        let membership = self.deps.chats.membership(message.chat_id).await?;
+        let source = match message.forwarded_from {
+            Some(source) => self.deps.messages.locate(&[source.message_id]).await?.into_iter().next(),
+            None => None,
+        };
+        let source_membership = match source {
+            Some(source) => self.deps.chats.membership(source.chat_id).await?,
+            None => None,
+        };
+        let sees = |membership: &Option<Arc<Membership>>, message: Option<Located>, user| {
+            membership.as_ref().zip(message).is_some_and(|(membership, message)| reaches(membership, &message, user))
+        };
+        let mut groups: BTreeMap<Difference, Vec<UserId>> = BTreeMap::new();
+        for user in recipients.iter().copied() {
+            let difference = Difference {
+                may_read_source: sees(&source_membership, source, user),
+                sees_answered: sees(&membership, answered, user),
+                has_starred: starred_by.contains(&user),
+                unseen: unseen.iter().filter(|(_, from)| *from == user).map(|(whose, _)| *whose).collect(),
+            };
+            groups.entry(difference).or_default().push(user);
+        }
+        Ok(groups.into_iter().map(|(difference, users)| Share { message: Arc::new(difference.apply(message)), users }).collect())
     }
 }

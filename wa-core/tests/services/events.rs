@@ -56,10 +56,11 @@ async fn what_the_blocked_send_is_announced_to_themselves_alone() {
     world.events().await;
     let reply = SendMessage { reply_to_message_id: Some(secret.message_id), ..text(chat, "reply", "as I said") };
     world.messages.send(&alice, reply).await.expect("is sent");
-    let announced = announced(&world).await;
-    let [(Fact::MessageNew(new), to)] = &announced[..] else { panic!("one message, not {announced:?}") };
-    assert!(to.contains(&bob.user_id));
-    assert_eq!(new.message.reply_to_preview.as_ref().map(|preview| preview.preview.as_str()), Some(""), "the quote is not for Bob");
+    let events = world.events().await;
+    let [event] = &events[..] else { panic!("one message, not {events:?}") };
+    let shares = world.fan_out.shares(event, &[alice.user_id, bob.user_id]).await.expect("resolves");
+    let quoted = |user| shares.iter().find(|share| share.users == [user]).map(|share| share.message.reply_to_preview.is_some());
+    assert_eq!((quoted(alice.user_id), quoted(bob.user_id)), (Some(true), Some(false)), "the quote is not for Bob");
 
     world.users.set_blocked(&bob, alice.user_id, true).await.expect("is blocked");
     world.say(&alice, chat, "hello?").await;

@@ -139,6 +139,8 @@ impl World {
         });
         let messages = MessageService::new(MessageDeps {
             messages: stores.messages.clone(),
+            changes: stores.changes.clone(),
+            annotations: stores.annotations.clone(),
             receipts: stores.receipts.clone(),
             search: stores.search.clone(),
             chats: stores.chats.clone(),
@@ -158,7 +160,12 @@ impl World {
             env: env.clone(),
             limits,
         });
-        let fan_out = FanOutService::new(FanOutDeps { chats: stores.chats.clone(), users: stores.users.clone(), contacts: stores.contacts.clone() });
+        let fan_out = FanOutService::new(FanOutDeps {
+            messages: stores.messages.clone(),
+            chats: stores.chats.clone(),
+            users: stores.users.clone(),
+            contacts: stores.contacts.clone(),
+        });
         Self { env, outside, auth, users, chats, messages, presence, fan_out, stores }
     }
 

@@ -42,6 +42,8 @@ pub(super) fn read(from: &mut Reader) -> Limits {
         waveform: from.count("limits.waveform", default.waveform, 0..=10_000),
         contacts_sync_numbers: from.count("limits.contacts_sync_numbers", default.contacts_sync_numbers, 1..=10_000),
         edit_window: from.duration("limits.edit_window", default.edit_window, Duration::ZERO..=365 * DAY),
+        forward_targets: from.count("limits.forward_targets", default.forward_targets, 1..=256),
+        expiry_batch: from.count("limits.expiry_batch", default.expiry_batch, 1..=10_000),
         refresh_repeat_window: from.duration("limits.refresh_repeat_window", default.refresh_repeat_window, Duration::ZERO..=HOUR),
 
         json_body: from.size("limits.json_body", default.json_body, KB..=64 * MB),

@@ -119,7 +119,8 @@ async fn errors_carry_their_code_name_and_request() {
         ("presence.subscribe", json!({ "user_ids": "x" }), 4000, "VALIDATION_ERROR"),
         ("sync", json!({ "chats": { "x": 1 } }), 4000, "VALIDATION_ERROR"),
         ("call.offer", json!({ "call_id": absent }), 4000, "BAD_REQUEST"),
-        ("message.edit", json!({ "message_id": absent, "payload": { "body": "x" } }), 4000, "BAD_REQUEST"),
+        ("message.edit", json!({ "message_id": absent, "payload": { "body": "x" } }), 4004, "MESSAGE_NOT_FOUND"),
+        ("message.react", json!({ "message_id": absent, "emoji": "no emoji" }), 4000, "VALIDATION_ERROR"),
         ("no.such.event", json!({}), 4000, "BAD_REQUEST"),
     ];
     for (event, data, code, name) in cases {

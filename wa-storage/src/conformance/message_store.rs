@@ -8,7 +8,7 @@ use wa_core::chat::Membership;
 use wa_core::event::Fact;
 use wa_core::id::MediaId;
 use wa_core::message::{Audio, Content, Document, Fingerprint, Location, Mention, MessageView, Picture, ReplyPreview, Rev, Seq, Source, System, Text};
-use wa_core::ports::{Appended, NewMessage, Page, Viewer};
+use wa_core::ports::{Appended, NewMessage, Page, Reply, Viewer};
 use wa_core::receipt::Status;
 
 use super::Subject;
@@ -150,7 +150,7 @@ pub async fn a_stored_message_leaves_one_event(s: &Subject) {
     let mut new = s.message(chat, a, text("an answer")).await;
     let reply =
         ReplyPreview { message_id: answered.id, sender_id: b, sender_name: "Somebody".to_owned(), kind: answered.kind, preview: "a question".to_owned() };
-    new.reply_to = Some(reply.clone());
+    new.reply_to = Some(Reply { preview: reply.clone(), at: answered.located() });
     new.origin = Some(s.id());
     let stored = s.append(new.clone()).await;
     let events = s.outbox.drain().await;
@@ -159,7 +159,7 @@ pub async fn a_stored_message_leaves_one_event(s: &Subject) {
     let Fact::MessageNew(fact) = &events[0].fact else { panic!("expected a new message, got {:?}", events[0]) };
     assert_eq!(*fact.message, MessageView::of(&stored, Status::Sent, Some(reply)));
     assert_eq!((fact.chat_kind, fact.origin, fact.withheld_from), (new.chat_kind, new.origin, None));
-    assert_eq!(fact.sender_name, new.sender_name);
+    assert_eq!((&fact.sender_name, fact.answered), (&new.sender_name, Some(answered.located())));
     assert!(s.outbox.drain().await.is_empty(), "and not twice");
 }
 
@@ -282,10 +282,10 @@ pub async fn hiding_twice_changes_nothing(s: &Subject) {
     let (a, b, chat) = s.direct().await;
     let sent = s.send(chat, a, "hello").await;
     let viewer = s.viewer(chat, b);
-    assert!(s.messages.hide(&viewer, sent.id, s.id(), None).await.expect("answered").is_some());
+    let hidden = s.messages.hide(&viewer, sent.id, s.id(), None).await.expect("answered").expect("it can be seen");
     let rev = s.chats.get(a, &[chat]).await.expect("read")[0].chat.rev;
     s.outbox.drain().await;
-    assert_eq!(s.messages.hide(&viewer, sent.id, s.id(), None).await.expect("answered"), None);
+    assert_eq!(s.messages.hide(&viewer, sent.id, s.id(), None).await.expect("answered"), Some(hidden));
     assert_eq!(s.messages.hide(&viewer, s.id(), s.id(), None).await.expect("answered"), None);
     assert_eq!(s.chats.get(a, &[chat]).await.expect("read")[0].chat.rev, rev);
     assert!(s.facts().await.is_empty());

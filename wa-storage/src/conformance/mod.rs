@@ -5,6 +5,8 @@
 
 #![allow(clippy::missing_panics_doc, reason = "a case that fails panics; that is what it is for")]
 
+pub mod annotation_store;
+pub mod change_store;
 pub mod chat_store;
 pub mod contact_store;
 pub mod event_bus;
@@ -53,6 +55,31 @@ macro_rules! conformance_cases {
                 delivered_messages_are_not_undelivered
                 unread_counts_only_what_others_sent_and_is_visible
                 content_of_every_type_reads_back
+            ]
+            change_store: [
+                an_edit_takes_the_next_rev_and_leaves_one_event
+                an_edit_that_changes_nothing_writes_nothing
+                an_edit_withheld_from_somebody_is_its_senders_alone
+                a_deletion_leaves_a_tombstone_without_content_reactions_and_stars
+                deleting_twice_changes_nothing
+                a_tombstone_is_changed_no_more
+                a_change_on_an_old_membership_writes_nothing
+                a_message_that_cannot_be_seen_is_not_changed
+                a_forward_reaches_all_its_chats_or_none
+                a_repeated_forward_stores_nothing_new
+                expired_messages_are_deleted_with_all_that_hangs_on_them
+                expiry_takes_no_more_than_the_limit
+            ]
+            annotation_store: [
+                a_reaction_takes_the_next_rev_and_leaves_one_event
+                a_user_has_one_reaction_to_a_message
+                reacting_alike_twice_changes_nothing
+                a_withheld_reaction_is_not_shown_to_whom_it_is_withheld_from
+                a_star_is_its_users_own
+                starring_twice_changes_nothing
+                the_starred_list_is_newest_star_first_and_pages_without_loss
+                the_starred_list_holds_only_what_can_be_seen
+                stars_and_reactions_come_with_the_changes_of_a_chat
             ]
             receipt_store: [
                 a_delivered_receipt_covers_the_named_messages_only

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use wa_core::chat::{Chat, ChatKind, Membership, Pair};
+use wa_core::emoji::Emoji;
 use wa_core::id::{ChatId, MessageId, UserId};
 use wa_core::message::{Content, Fingerprint, Message, Seq, Text};
 use wa_core::phone::Phone;
-use wa_core::ports::{Appended, NewDirectChat, NewMessage, NewUser, Page, Viewer};
+use wa_core::ports::{Annotations, Appended, Change, Edit, NewDirectChat, NewMessage, NewUser, Outcome, Page, Revision, Viewer};
 use wa_core::receipt::{NewReceipt, Receipted};
 
 use super::Subject;
@@ -100,6 +101,47 @@ impl Subject {
         Viewer { chat_id: chat, user_id: user, above: Seq::ZERO, now: self.now() }
     }
 
+    /// A change of a message on the present membership.
+    pub(super) async fn change(&self, message: &Message, user: UserId) -> Change {
+        Change {
+            viewer: self.viewer(message.chat_id, user),
+            message_id: message.id,
+            membership_version: self.membership(message.chat_id).await.version,
+            event_id: self.id(),
+            origin: None,
+        }
+    }
+
+    pub(super) async fn edit(&self, message: &Message, body: &str) -> Message {
+        let edit = Edit { content: text(body), withheld_from: None, reply: None };
+        made(self.changes.edit(self.change(message, message.sender_id).await, edit).await.expect("the edit is answered"))
+    }
+
+    pub(super) async fn delete(&self, message: &Message) -> Revision {
+        made(self.changes.delete(self.change(message, message.sender_id).await).await.expect("the deletion is answered"))
+    }
+
+    pub(super) async fn react(&self, message: &Message, user: UserId, emoji: &str) -> Revision {
+        let emoji = Some(Emoji::parse(emoji).expect("one emoji"));
+        made(self.annotations.react(self.change(message, user).await, emoji, None).await.expect("the reaction is answered"))
+    }
+
+    pub(super) async fn star(&self, message: &Message, user: UserId, is_starred: bool) -> Revision {
+        made(self.annotations.star(self.change(message, user).await, is_starred).await.expect("the star is answered"))
+    }
+
+    /// What the user sees added to a message.
+    pub(super) async fn added(&self, message: &Message, user: UserId) -> Annotations {
+        let places = [message.seq];
+        let mut added = self.annotations.annotations(&self.viewer(message.chat_id, user), &places).await.expect("annotations are read");
+        added.remove(&message.seq).unwrap_or_default()
+    }
+
+    /// The message as the user sees it.
+    pub(super) async fn look(&self, message: &Message, user: UserId) -> Option<Message> {
+        self.messages.get(&self.viewer(message.chat_id, user), &[message.id]).await.expect("a message is read").pop()
+    }
+
     /// The places of everything the viewer sees, oldest first.
     pub(super) async fn seen(&self, viewer: &Viewer) -> Vec<i64> {
         seqs(&self.messages.page(viewer, Page::After(Seq::ZERO), 1000).await.expect("a page is read"))
@@ -120,6 +162,13 @@ impl Subject {
 
     pub(super) async fn read(&self, user: UserId, up_to: &Message) -> bool {
         self.give(self.receipt(up_to.chat_id, user, Receipted::ReadUpTo(up_to.located()))).await
+    }
+}
+
+pub(super) fn made<T: std::fmt::Debug>(outcome: Outcome<T>) -> T {
+    match outcome {
+        Outcome::Made(result) => result,
+        other => panic!("expected a change, got {other:?}"),
     }
 }
 

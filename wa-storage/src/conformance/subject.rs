@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 use wa_core::event::{Event, Fact};
 use wa_core::ports::{
-    ChatStore, ContactStore, Env as _, EnvExt as _, EventBus, EventHandler, GroupStore, MessageStore, OtpStore, PresenceStore, RateLimiter, ReceiptStore,
-    SearchStore, SessionStore, Stored, Subscription, TypingStore, UserStore,
+    AnnotationStore, ChangeStore, ChatStore, ContactStore, Env as _, EnvExt as _, EventBus, EventHandler, GroupStore, MessageStore, OtpStore, PresenceStore,
+    RateLimiter, ReceiptStore, SearchStore, SessionStore, Stored, Subscription, TypingStore, UserStore,
 };
 use wa_core::testing::SimEnv;
 use wa_core::time::Timestamp;
@@ -34,6 +34,10 @@ pub struct Subject {
     pub outbox: Arc<dyn Outbox>,
     /// The log of every chat.
     pub messages: Arc<dyn MessageStore>,
+    /// Changes to messages that stand.
+    pub changes: Arc<dyn ChangeStore>,
+    /// Reactions and stars.
+    pub annotations: Arc<dyn AnnotationStore>,
     /// Receipts.
     pub receipts: Arc<dyn ReceiptStore>,
     /// Chats.
@@ -71,6 +75,8 @@ impl Subject {
         Ok(Self {
             env,
             messages: Arc::clone(&stores.messages),
+            changes: Arc::clone(&stores.changes),
+            annotations: Arc::clone(&stores.annotations),
             receipts: Arc::clone(&stores.receipts),
             chats: Arc::clone(&stores.chats),
             groups: Arc::clone(&stores.groups),

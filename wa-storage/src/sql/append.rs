@@ -10,7 +10,8 @@ use wa_core::error::StoreError;
 use wa_core::event::{Event, Fact, MessageNew};
 use wa_core::id::{ChatId, ConnectionId, EventId, UserId};
 use wa_core::message::{Fingerprint, Message, MessageView, Rev, Seq};
-use wa_core::ports::Stored;
+use wa_core::ports::{NewMessage, Stored};
+use wa_core::receipt::{Located, Status};
 use wa_core::time::Timestamp;
 
 use super::message_row::{self, COLUMNS_OF_M};
@@ -29,6 +30,43 @@ pub(super) struct Append {
     pub(super) fingerprint: Fingerprint,
     pub(super) withheld_from: Option<UserId>,
     pub(super) origin: Option<ConnectionId>,
+    pub(super) answered: Option<Located>,
+}
+
+impl Append {
+    /// Makes a message ready, and says how it is stored but for its place.
+    pub(super) fn of(new: NewMessage) -> (Message, Self) {
+        let message = Message {
+            id: new.id,
+            chat_id: new.chat_id,
+            sender_id: new.sender_id,
+            client_msg_id: new.client_msg_id,
+            seq: Seq::ZERO,
+            rev: Rev::ZERO,
+            kind: new.content.kind(),
+            content: Some(new.content),
+            reply_to: new.reply_to.as_ref().map(|reply| reply.preview.message_id),
+            forwarded_from: new.forwarded_from,
+            withheld_from: new.withheld_from,
+            edited_at: None,
+            expires_at: new.expires_at,
+            created_at: new.created_at,
+            updated_at: new.created_at,
+        };
+        let (preview, answered) = new.reply_to.map(|reply| (reply.preview, reply.at)).unzip();
+        let append = Self {
+            view: MessageView::of(&message, Status::Sent, preview),
+            event_id: new.event_id,
+            chat_kind: new.chat_kind,
+            membership_version: new.membership_version,
+            sender_name: new.sender_name,
+            fingerprint: new.fingerprint,
+            withheld_from: new.withheld_from,
+            origin: new.origin,
+            answered,
+        };
+        (message, append)
+    }
 }
 
 /// What came of an append.
@@ -113,7 +151,7 @@ async fn find_stored(tx: &mut Tx<'_>, appends: &[Append], of: &[usize]) -> Store
             .rows(piece.iter().map(|&index| [appends[index].view.sender_id.into(), appends[index].view.client_msg_id.as_str().into()]))
             .text(") AS v CROSS JOIN messages m WHERE m.sender_id = v.column1 AND m.client_msg_id = v.column2");
         for row in tx.fetch(query).await? {
-            let message = message_row::read(&row, 0)?;
+            let message = message_row::read(&row, 0, row.id(2)?)?;
             let fingerprint =
                 row.bytes(message_row::COUNT)?.try_into().map(Fingerprint::from_bytes).map_err(|_| row.corrupt("a fingerprint of another length"))?;
             found.push((fingerprint, message));
@@ -183,6 +221,7 @@ fn event(append: &Append, seq: Seq, rev: Rev) -> Event {
         at: append.view.created_at,
         fact: Fact::MessageNew(MessageNew {
             message,
+            answered: append.answered,
             withheld_from: append.withheld_from,
             chat_kind: append.chat_kind,
             sender_name: append.sender_name.clone(),

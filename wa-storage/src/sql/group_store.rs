@@ -78,6 +78,7 @@ impl Making<'_> {
             fingerprint,
             withheld_from,
             origin: None,
+            answered: None,
         }
     }
 
@@ -301,6 +302,8 @@ async fn purge(tx: &mut Tx<'_>, limit: i64) -> Stored<bool> {
     };
     for some in [
         "DELETE FROM messages WHERE chat_id = $1 AND seq IN (SELECT seq FROM messages WHERE chat_id = $1 ORDER BY seq LIMIT $2)",
+        "DELETE FROM reactions WHERE (chat_id, seq, user_id) IN (SELECT chat_id, seq, user_id FROM reactions WHERE chat_id = $1 LIMIT $2)",
+        "DELETE FROM stars WHERE (user_id, chat_id, seq) IN (SELECT user_id, chat_id, seq FROM stars WHERE chat_id = $1 LIMIT $2)",
         "DELETE FROM hidden_messages WHERE (user_id, chat_id, seq) IN (SELECT user_id, chat_id, seq FROM hidden_messages WHERE chat_id = $1 LIMIT $2)",
         "DELETE FROM receipt_history WHERE (chat_id, user_id, status, to_seq) IN (SELECT chat_id, user_id, status, to_seq FROM receipt_history WHERE chat_id = $1 LIMIT $2)",
     ] {

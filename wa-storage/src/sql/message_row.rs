@@ -9,17 +9,18 @@ use super::statement::Value;
 
 /// The columns [`read`] expects, in its order, of the table under the name `m`.
 pub(super) const COLUMNS_OF_M: &str = "m.message_id, m.chat_id, m.sender_id, m.client_msg_id, m.seq, m.rev, m.type, m.payload, m.reply_to, \
-     m.forwarded_chat_id, m.forwarded_message_id, m.withheld_from, m.edited_at, m.expires_at, m.created_at, m.updated_at";
+     m.forwarded_chat_id, m.forwarded_message_id, m.withheld_from, m.edited_at, m.expires_at, m.created_at, m.updated_at, \
+     m.sender_payload, m.sender_edited_at";
 
 /// Inserts [`values`].
 pub(super) const INSERT: &str = "INSERT INTO messages (message_id, chat_id, sender_id, client_msg_id, seq, rev, type, payload, reply_to, \
      forwarded_chat_id, forwarded_message_id, withheld_from, edited_at, expires_at, created_at, updated_at, fingerprint)";
 
-/// How many they are.
-pub(super) const COUNT: usize = 16;
+/// How many [`COLUMNS_OF_M`] are.
+pub(super) const COUNT: usize = 18;
 
-/// The values of a new message: [`COLUMNS_OF_M`], then the fingerprint.
-pub(super) fn values(view: &MessageView, seq: Seq, rev: Rev, withheld_from: Option<UserId>, fingerprint: &Fingerprint) -> [Value; COUNT + 1] {
+/// The values of a new message, as [`INSERT`] names them.
+pub(super) fn values(view: &MessageView, seq: Seq, rev: Rev, withheld_from: Option<UserId>, fingerprint: &Fingerprint) -> [Value; 17] {
     [
         view.message_id.into(),
         view.chat_id.into(),
@@ -41,10 +42,20 @@ pub(super) fn values(view: &MessageView, seq: Seq, rev: Rev, withheld_from: Opti
     ]
 }
 
-/// Reads the message whose columns start at this one.
-pub(super) fn read(row: &Row, at: usize) -> Stored<Message> {
+/// Reads the message whose columns start at this one, as this viewer sees it: an edit that was withheld from the other side
+/// shows to its sender alone.
+pub(super) fn read(row: &Row, at: usize, viewer: UserId) -> Stored<Message> {
+    let sender_id: UserId = row.id(at + 2)?;
+    let edited_at = match row.maybe_time(at + 17)? {
+        Some(edited_at) if viewer == sender_id => Some(edited_at),
+        _ => row.maybe_time(at + 12)?,
+    };
+    let payload = match row.maybe_text(at + 16)? {
+        Some(payload) if viewer == sender_id => Some(payload),
+        _ => row.maybe_text(at + 7)?,
+    };
     let kind = MessageKind::parse(&row.text(at + 6)?).ok_or_else(|| row.corrupt("an unknown message type"))?;
-    let content = match row.maybe_text(at + 7)? {
+    let content = match payload {
         Some(payload) => Some(Content::from_stored(kind, &payload).map_err(|_| row.corrupt("a payload that is not of its type"))?),
         None => None,
     };
@@ -55,7 +66,7 @@ pub(super) fn read(row: &Row, at: usize) -> Stored<Message> {
     Ok(Message {
         id: row.id(at)?,
         chat_id: row.id(at + 1)?,
-        sender_id: row.id(at + 2)?,
+        sender_id,
         client_msg_id: row.text(at + 3)?,
         seq: Seq::new(row.int(at + 4)?),
         rev: Rev::new(row.int(at + 5)?),
@@ -64,7 +75,7 @@ pub(super) fn read(row: &Row, at: usize) -> Stored<Message> {
         reply_to: row.maybe_id(at + 8)?,
         forwarded_from,
         withheld_from: row.maybe_id(at + 11)?,
-        edited_at: row.maybe_time(at + 12)?,
+        edited_at,
         expires_at: row.maybe_time(at + 13)?,
         created_at: row.time(at + 14)?,
         updated_at: row.time(at + 15)?,

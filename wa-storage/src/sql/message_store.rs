@@ -9,9 +9,10 @@ use wa_core::error::StoreError;
 use wa_core::event::{Event, Fact, MessageDeleted};
 use wa_core::faults::planted;
 use wa_core::id::{ChatId, ConnectionId, EventId, MessageId, UserId};
-use wa_core::message::{Message, MessageView, Rev, Seq};
-use wa_core::ports::{Appended, Changed, Hidden, MessageStore, NewMessage, Page, Stored, Summary, Undelivered, Viewer};
+use wa_core::message::{Message, Rev, Seq};
+use wa_core::ports::{Appended, Changed, MessageStore, NewMessage, Page, Revision, Stored, Summary, Undelivered, Viewer};
 use wa_core::receipt::{Located, Status};
+use wa_core::star::StarMark;
 use wa_core::time::Timestamp;
 
 use super::append::{Append, Placed};
@@ -39,7 +40,7 @@ fn within<T>(mut items: Vec<T>, limit: usize) -> (Vec<T>, bool) {
     (items, more)
 }
 
-fn bound(limit: usize) -> i64 {
+pub(super) fn bound(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
@@ -70,8 +71,8 @@ impl SqlMessageStore {
         visible(self.db.build("SELECT ").text(COLUMNS_OF_M).text(" FROM messages m WHERE "), viewer)
     }
 
-    async fn messages(&self, query: Statement) -> Stored<Vec<Message>> {
-        self.db.read(query).await?.iter().map(|row| message_row::read(row, 0)).collect()
+    async fn messages(&self, viewer: UserId, query: Statement) -> Stored<Vec<Message>> {
+        self.db.read(query).await?.iter().map(|row| message_row::read(row, 0, viewer)).collect()
     }
 
     /// One chat's part of what waits, oldest first, and whether it goes on past the limit.
@@ -86,7 +87,7 @@ impl SqlMessageStore {
                 .value(viewer.user_id)
                 .text(" ORDER BY m.seq LIMIT ")
                 .value(bound(page));
-            let messages = self.messages(query).await?;
+            let messages = self.messages(viewer.user_id, query).await?;
             let exhausted = messages.len() < page;
             from = messages.last().map_or(from, |message| message.seq);
             // What was delivered past the first gap does not wait.
@@ -101,33 +102,7 @@ impl SqlMessageStore {
 #[async_trait]
 impl MessageStore for SqlMessageStore {
     async fn append(&self, message: NewMessage) -> Stored<Appended> {
-        let mut stored = Message {
-            id: message.id,
-            chat_id: message.chat_id,
-            sender_id: message.sender_id,
-            client_msg_id: message.client_msg_id,
-            seq: Seq::ZERO,
-            rev: Rev::ZERO,
-            kind: message.content.kind(),
-            content: Some(message.content),
-            reply_to: message.reply_to.as_ref().map(|preview| preview.message_id),
-            forwarded_from: message.forwarded_from,
-            withheld_from: message.withheld_from,
-            edited_at: None,
-            expires_at: message.expires_at,
-            created_at: message.created_at,
-            updated_at: message.created_at,
-        };
-        let append = Append {
-            view: MessageView::of(&stored, Status::Sent, message.reply_to),
-            event_id: message.event_id,
-            chat_kind: message.chat_kind,
-            membership_version: message.membership_version,
-            sender_name: message.sender_name,
-            fingerprint: message.fingerprint,
-            withheld_from: message.withheld_from,
-            origin: message.origin,
-        };
+        let (mut stored, append) = Append::of(message);
         Ok(match self.writer.append(append).await? {
             Placed::At(seq, rev) => {
                 (stored.seq, stored.rev) = (seq, rev);
@@ -162,7 +137,7 @@ impl MessageStore for SqlMessageStore {
             let query = self.db.build("SELECT ").text(COLUMNS_OF_M).text(" FROM (VALUES ").rows(piece.iter().map(|&id| [id.into()]));
             // The cross join says what to start from: the ids, not the whole chat.
             let query = visible(query.text(") AS v CROSS JOIN messages m WHERE m.message_id = v.column1 AND "), viewer);
-            found.extend(self.messages(query).await?);
+            found.extend(self.messages(viewer.user_id, query).await?);
         }
         Ok(found)
     }
@@ -174,7 +149,7 @@ impl MessageStore for SqlMessageStore {
             Page::Before(seq) => self.select_visible(viewer).text(" AND m.seq < ").value(seq).text(" ORDER BY m.seq DESC"),
             Page::After(seq) => self.select_visible(&Viewer { above: viewer.above.max(seq), ..*viewer }).text(" ORDER BY m.seq"),
         };
-        self.messages(query.text(" LIMIT ").value(bound(limit))).await
+        self.messages(viewer.user_id, query.text(" LIMIT ").value(bound(limit))).await
     }
 
     async fn changed(&self, viewer: &Viewer, since: Rev, limit: usize) -> Stored<Changed> {
@@ -189,20 +164,40 @@ impl MessageStore for SqlMessageStore {
         }
         let query = self.select_visible(viewer).text(" AND m.rev > ").value(since).text(" AND m.rev <= ").value(rev);
         let query = query.text(" ORDER BY m.rev LIMIT ").value(bound(limit).saturating_add(1));
-        let (mut messages, mut limited) = within(self.messages(query).await?, limit);
-        let mut complete_to = if limited { messages.last().map_or(since, |message| message.rev) } else { rev };
-        let query = Statement::fixed(
+        let (mut messages, more) = within(self.messages(viewer.user_id, query).await?, limit);
+        let mut complete_to = if more { messages.last().map_or(since, |message| message.rev) } else { rev };
+        // Each list may end the answer earlier than the one before.
+        let own = |query: &'static str, up_to: Rev| {
+            let query = Statement::fixed(query).bind(viewer.chat_id).bind(viewer.user_id).bind(since).bind(up_to);
+            self.db.read(query.bind(bound(limit).saturating_add(1)))
+        };
+        let rows = own(
             "SELECT rev, message_id FROM hidden_messages WHERE chat_id = $1 AND user_id = $2 AND rev > $3 AND rev <= $4 ORDER BY rev LIMIT $5",
+            complete_to,
         );
-        let rows = self.db.read(query.bind(viewer.chat_id).bind(viewer.user_id).bind(since).bind(complete_to).bind(bound(limit).saturating_add(1))).await?;
-        let hidden: Vec<(Rev, MessageId)> = rows.iter().map(|row| Ok((Rev::new(row.int(0)?), row.id(1)?))).collect::<Stored<_>>()?;
-        let (hidden, more_hidden) = within(hidden, limit);
-        if more_hidden {
-            limited = true;
+        let hidden: Vec<(Rev, MessageId)> = rows.await?.iter().map(|row| Ok((Rev::new(row.int(0)?), row.id(1)?))).collect::<Stored<_>>()?;
+        let (mut hidden, more) = within(hidden, limit);
+        if more {
             complete_to = hidden.last().map_or(since, |(rev, _)| *rev);
-            messages.retain(|message| message.rev <= complete_to);
         }
-        Ok(Changed { messages, hidden: hidden.into_iter().map(|(_, id)| id).collect(), complete_to, limited })
+        let rows = own(
+            "SELECT rev, message_id, is_starred FROM stars WHERE chat_id = $1 AND user_id = $2 AND rev > $3 AND rev <= $4 ORDER BY rev LIMIT $5",
+            complete_to,
+        );
+        let star = |row: &Row| Ok((Rev::new(row.int(0)?), StarMark { message_id: row.id(1)?, is_starred: row.flag(2)? }));
+        let (stars, more) = within(rows.await?.iter().map(star).collect::<Stored<Vec<(Rev, StarMark)>>>()?, limit);
+        if more {
+            complete_to = stars.last().map_or(since, |(rev, _)| *rev);
+        }
+        messages.retain(|message| message.rev <= complete_to);
+        hidden.retain(|(rev, _)| *rev <= complete_to);
+        Ok(Changed {
+            messages,
+            hidden: hidden.into_iter().map(|(_, id)| id).collect(),
+            stars: stars.into_iter().map(|(_, star)| star).collect(),
+            complete_to,
+            limited: complete_to < rev,
+        })
     }
 
     async fn undelivered(&self, user: UserId, now: Timestamp, limit: usize) -> Stored<Undelivered> {
@@ -258,14 +253,14 @@ impl MessageStore for SqlMessageStore {
                      ORDER BY n.seq DESC LIMIT 1)",
                 );
             for row in self.db.read(query).await? {
-                let last_message = if row.maybe_uuid(2)?.is_some() { Some(message_row::read(&row, 2)?) } else { None };
+                let last_message = if row.maybe_uuid(2)?.is_some() { Some(message_row::read(&row, 2, piece[0].user_id)?) } else { None };
                 summaries.push(Summary { chat_id: row.id(0)?, last_message, unread: u64::try_from(row.int(1)?).unwrap_or(0) });
             }
         }
         Ok(summaries)
     }
 
-    async fn hide(&self, viewer: &Viewer, id: MessageId, event_id: EventId, origin: Option<ConnectionId>) -> Stored<Option<Hidden>> {
+    async fn hide(&self, viewer: &Viewer, id: MessageId, event_id: EventId, origin: Option<ConnectionId>) -> Stored<Option<Revision>> {
         let viewer = *viewer;
         self.writer
             .run(move |tx| {
@@ -273,7 +268,12 @@ impl MessageStore for SqlMessageStore {
                     // Only a message that can be seen is not hidden yet.
                     let query = visible(tx.build("SELECT m.seq FROM messages m WHERE "), &viewer).text(" AND m.message_id = ").value(id);
                     let Some(seq) = first(&tx.fetch(query).await?, |row| row.int(0))? else {
-                        return Ok(None);
+                        let query = Statement::fixed(
+                            "SELECT h.seq, h.rev FROM messages m JOIN hidden_messages h ON h.chat_id = m.chat_id AND h.seq = m.seq
+                             WHERE m.message_id = $1 AND h.user_id = $2",
+                        );
+                        let rows = tx.fetch(query.bind(id).bind(viewer.user_id)).await?;
+                        return first(&rows, |row| Ok(Revision { seq: Seq::new(row.int(0)?), rev: Rev::new(row.int(1)?) }));
                     };
                     let raise = Statement::fixed(if planted("rev_kept") {
                         "UPDATE chats SET rev = rev + 0, updated_at = $2 WHERE id = $1 RETURNING rev"
@@ -285,7 +285,7 @@ impl MessageStore for SqlMessageStore {
                     let hide =
                         Statement::fixed("INSERT INTO hidden_messages (user_id, chat_id, seq, message_id, rev, hidden_at) VALUES ($1, $2, $3, $4, $5, $6)");
                     tx.execute(hide.bind(viewer.user_id).bind(viewer.chat_id).bind(seq).bind(id).bind(rev).bind(viewer.now)).await?;
-                    let hidden = Hidden { seq: Seq::new(seq), rev: Rev::new(rev) };
+                    let hidden = Revision { seq: Seq::new(seq), rev: Rev::new(rev) };
                     tx.announce(Event {
                         id: event_id,
                         at: viewer.now,
@@ -296,6 +296,7 @@ impl MessageStore for SqlMessageStore {
                             rev: hidden.rev,
                             deleted_by: viewer.user_id,
                             for_everyone: false,
+                            withheld_from: None,
                             origin,
                         }),
                     });

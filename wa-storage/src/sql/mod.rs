@@ -1,7 +1,9 @@
 //! SQL stores from one source: every statement fits SQLite and PostgreSQL, and `db.rs` alone knows which it speaks to.
 
+mod annotation_store;
 mod append;
 mod cache;
+mod change_store;
 mod chat_store;
 mod contact_store;
 mod db;
@@ -23,7 +25,9 @@ mod writer;
 
 use std::sync::Arc;
 
-use wa_core::ports::{ChatStore, ContactStore, Env, GroupStore, MessageStore, ReceiptStore, SearchStore, SessionStore, Stored, UserStore};
+use wa_core::ports::{
+    AnnotationStore, ChangeStore, ChatStore, ContactStore, Env, GroupStore, MessageStore, ReceiptStore, SearchStore, SessionStore, Stored, UserStore,
+};
 
 pub use db::PoolUse;
 pub(crate) use db::{Db, tear_down_file};
@@ -35,6 +39,8 @@ use writer::Writer;
 /// Every port that SQL serves, over one database.
 pub(crate) struct SqlStores {
     pub(crate) messages: Arc<dyn MessageStore>,
+    pub(crate) changes: Arc<dyn ChangeStore>,
+    pub(crate) annotations: Arc<dyn AnnotationStore>,
     pub(crate) receipts: Arc<dyn ReceiptStore>,
     pub(crate) chats: Arc<dyn ChatStore>,
     pub(crate) groups: Arc<dyn GroupStore>,
@@ -64,8 +70,11 @@ impl SqlStores {
         let both = || (Arc::clone(&db), Arc::clone(&writer));
         let (messages, receipts, chats, groups, users, contacts, sessions) = (both(), both(), both(), both(), both(), both(), both());
         let search = Arc::new(search_store::SqlSearchStore::new(Arc::clone(&db), Arc::clone(&writer), Arc::clone(&env)));
+        let (changes, annotations) = (Arc::clone(&writer), both());
         Self {
             messages: Arc::new(message_store::SqlMessageStore::new(messages.0, messages.1)),
+            changes: Arc::new(change_store::SqlChangeStore::new(changes)),
+            annotations: Arc::new(annotation_store::SqlAnnotationStore::new(annotations.0, annotations.1)),
             receipts: Arc::new(receipt_store::SqlReceiptStore::new(receipts.0, receipts.1)),
             chats: Arc::new(chat_store::SqlChatStore::new(chats.0, chats.1, Arc::clone(&memberships), Arc::clone(&env))),
             groups: Arc::new(group_store::SqlGroupStore::new(groups.0, groups.1, Arc::clone(&memberships), Arc::clone(&env))),

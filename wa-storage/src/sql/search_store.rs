@@ -322,7 +322,7 @@ impl SearchStore for SqlSearchStore {
                 query = search_index::push_matches(joined, *shelf, terms, viewer, bounds.below, per_chat);
             }
             let rows = self.db.read(query).await?;
-            found.extend(rows.iter().map(|row| message_row::read(row, 0)).collect::<Stored<Vec<Message>>>()?);
+            found.extend(rows.iter().map(|row| message_row::read(row, 0, viewers[0].user_id)).collect::<Stored<Vec<Message>>>()?);
             if found.len() >= bounds.limit {
                 found.truncate(bounds.limit);
                 break;

@@ -27,6 +27,12 @@ pub enum ServerEvent {
     /// A message told before is gone for this user.
     #[serde(rename = "message.deleted")]
     MessageDeleted(Deleted),
+    /// Somebody reacted to a message told before, or took their reaction back.
+    #[serde(rename = "message.reaction")]
+    Reaction(Reaction),
+    /// This user starred a message told before on one of their devices, or took the star back.
+    #[serde(rename = "message.starred")]
+    Starred(Starred),
     /// Somebody received or read messages.
     #[serde(rename = "message.status")]
     Receipt(Receipt),
@@ -69,6 +75,30 @@ pub struct Deleted {
     /// Whether for everyone, not for this user alone.
     #[serde(rename = "deleted_for_everyone")]
     pub for_everyone: bool,
+}
+
+/// Somebody reacted to a message. Each has one reaction: this one takes the place of theirs before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reaction {
+    /// The chat.
+    pub chat_id: ChatId,
+    /// The message.
+    pub message_id: MessageId,
+    /// Who.
+    pub user_id: UserId,
+    /// The emoji; `None` if they took their reaction back.
+    pub emoji: Option<String>,
+}
+
+/// This user starred a message, or took the star back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Starred {
+    /// The chat.
+    pub chat_id: ChatId,
+    /// The message.
+    pub message_id: MessageId,
+    /// Whether it has a star now.
+    pub is_starred: bool,
 }
 
 /// Somebody received or read messages. Receipts only rise: an older state after a newer one means nothing.
@@ -134,6 +164,8 @@ pub(super) enum Wire {
     Status(Receipt),
     Edited(Box<MessageView>),
     Deleted(WireDeleted),
+    Reaction(Annotated<Reaction>),
+    Starred(Annotated<Starred>),
     Typing(Typing),
     Presence(PresenceView),
     ChatCreated(Box<ChatView>),
@@ -155,6 +187,15 @@ pub(super) struct WireDeleted {
     pub(super) rev: Rev,
     #[serde(default)]
     pub(super) deleted_for_everyone: bool,
+}
+
+/// What was added to the message at this place, by the change that took this revision.
+#[derive(Debug, Deserialize)]
+pub(super) struct Annotated<T> {
+    pub(super) seq: Seq,
+    pub(super) rev: Rev,
+    #[serde(flatten)]
+    pub(super) what: T,
 }
 
 #[derive(Debug, Deserialize)]
@@ -211,6 +252,8 @@ fn read(event: &str, data: &str) -> serde_json::Result<Wire> {
         }
         "message.edited" => Wire::Edited(serde_json::from_str(data)?),
         "message.deleted" => Wire::Deleted(serde_json::from_str(data)?),
+        "message.reaction" => Wire::Reaction(serde_json::from_str(data)?),
+        "message.starred" => Wire::Starred(serde_json::from_str(data)?),
         "typing" => Wire::Typing(serde_json::from_str(data)?),
         "presence" => Wire::Presence(serde_json::from_str(data)?),
         "chat.created" => Wire::ChatCreated(serde_json::from_str(data)?),

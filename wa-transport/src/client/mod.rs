@@ -47,7 +47,7 @@ use url::Url;
 
 pub use connection::{ConnectOptions, Connection, Start};
 pub use error::{ApiError, BoxError, ClientError};
-pub use events::{Deleted, Receipt, Sent, ServerEvent, Typing};
+pub use events::{Deleted, Reaction, Receipt, Sent, ServerEvent, Starred, Typing};
 pub use rest::{Invite, Mute, Outgoing};
 use tokens::TokenKeeper;
 pub use tokens::{TokenStore, Tokens};

@@ -4,7 +4,9 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
-use wa_core::api::{ChatPage, HistoryQuery, LoggedIn, MessagePage, OtpRequested, PrivacyUpdate, SearchPage, SearchRequest, SyncAnswer, SyncRequest};
+use wa_core::api::{
+    ChatPage, ForwardedMessage, HistoryQuery, LoggedIn, MessagePage, OtpRequested, PrivacyUpdate, SearchPage, SearchRequest, SyncAnswer, SyncRequest,
+};
 use wa_core::chat::{AutoDeleteTimer, ChatView, Role};
 use wa_core::group::ProfileChange;
 use wa_core::id::{ChatId, DeviceId, MessageId, UserId};
@@ -436,6 +438,68 @@ impl Client {
     /// NOT_FOUND family.
     pub async fn delete_for_me(&self, message: MessageId) -> Result<(), ClientError> {
         self.act(Call::new(Method::DELETE, format!("/messages/{message}")).query("for", Some("me"))).await
+    }
+
+    /// Deletes a message for everyone: the sender's right, and in a group its admins'.
+    ///
+    /// # Errors
+    /// FORBIDDEN, NOT_ADMIN, NOT_FOUND family.
+    pub async fn delete_for_everyone(&self, message: MessageId) -> Result<(), ClientError> {
+        self.act(Call::new(Method::DELETE, format!("/messages/{message}")).query("for", Some("everyone"))).await
+    }
+
+    /// Changes one of the caller's own messages: `{"body": …}` of a text, `{"caption": …}` of a file.
+    ///
+    /// # Errors
+    /// FORBIDDEN for another's message and after the window for edits; CONFLICT for a deleted one; VALIDATION_ERROR,
+    /// NOT_FOUND family.
+    pub async fn edit(&self, message: MessageId, payload: &Value) -> Result<MessageView, ClientError> {
+        self.call(Call::new(Method::PATCH, format!("/messages/{message}")).json(json!({"payload": payload}))?).await
+    }
+
+    /// Sends a message on to other chats, all of them or none. Repeated by itself while the server is unavailable, it sends
+    /// nothing twice.
+    ///
+    /// # Errors
+    /// VALIDATION_ERROR for no chat or more than 20; what sending to one of them may be refused with; CONFLICT for a deleted
+    /// message; NOT_FOUND family.
+    pub async fn forward(&self, message: MessageId, to: &[ChatId]) -> Result<Vec<ForwardedMessage>, ClientError> {
+        #[derive(Deserialize)]
+        struct Made {
+            forwarded_messages: Vec<ForwardedMessage>,
+        }
+        let key = Uuid::now_v7().to_string();
+        let call = Call::post(format!("/messages/{message}/forward")).idempotency_key(&key).json(json!({"target_chat_ids": to}))?;
+        Ok(self.call::<Made>(call).await?.forwarded_messages)
+    }
+
+    /// Sets the caller's reaction to a message, in place of any other, or takes it back.
+    ///
+    /// # Errors
+    /// VALIDATION_ERROR for what is not one emoji, USER_BLOCKED, CONFLICT for a deleted message, NOT_FOUND family.
+    pub async fn react(&self, message: MessageId, emoji: Option<&str>) -> Result<(), ClientError> {
+        let path = format!("/messages/{message}/react");
+        match emoji {
+            Some(emoji) => self.act(Call::post(path).json(json!({"emoji": emoji}))?).await,
+            None => self.act(Call::new(Method::DELETE, path)).await,
+        }
+    }
+
+    /// Stars a message for the caller alone, or takes the star back.
+    ///
+    /// # Errors
+    /// CONFLICT for a deleted message, NOT_FOUND family.
+    pub async fn star(&self, message: MessageId, is_starred: bool) -> Result<(), ClientError> {
+        let method = if is_starred { Method::POST } else { Method::DELETE };
+        self.act(Call::new(method, format!("/messages/{message}/star"))).await
+    }
+
+    /// A page of the caller's starred messages, newest star first; 20 if `limit` is absent, 100 at most.
+    ///
+    /// # Errors
+    /// BAD_REQUEST for a cursor that no answer held.
+    pub async fn starred(&self, cursor: Option<&str>, limit: Option<u32>) -> Result<MessagePage, ClientError> {
+        self.call(Call::get("/messages/starred").query("cursor", cursor).query("limit", limit)).await
     }
 
     /// What changed above the revisions the caller names (contract, section 3.5).

@@ -16,7 +16,7 @@ use super::backoff::Backoff;
 use super::connection::End;
 use super::driver::{Driver, MAX_QUEUED, hand_over, sleep_until_some};
 use super::error::{ApiError, ClientError};
-use super::events::{Incoming, Sent, ServerEvent, Wire};
+use super::events::{Annotated, Incoming, Sent, ServerEvent, Wire};
 use super::outbox::Request;
 use super::rest::Outgoing;
 use super::socket::{Received, Socket};
@@ -247,6 +247,8 @@ impl Driver {
             }
             Wire::Edited(message) => self.view.edited(message),
             Wire::Deleted(deleted) => self.view.deleted(&deleted),
+            Wire::Reaction(Annotated { seq, rev, what }) => self.view.annotated(what.chat_id, seq, rev, ServerEvent::Reaction(what)),
+            Wire::Starred(Annotated { seq, rev, what }) => self.view.annotated(what.chat_id, seq, rev, ServerEvent::Starred(what)),
             Wire::Status(receipt) => self.view.receipt(receipt),
             Wire::ChatCreated(chat) => self.view.created(chat),
             Wire::ChatChanged(change) => self.view.changed(&change),

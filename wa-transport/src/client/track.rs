@@ -88,9 +88,12 @@ impl Track {
 
     /// Whether the present state of this message was told already.
     pub(super) fn was_told(&self, message: &MessageView) -> bool {
-        message.rev <= self.rev
-            || self.ahead.get(&message.seq).is_some_and(|rev| message.rev <= *rev)
-            || self.walked.is_some_and(|(from, rev)| message.seq > from && message.rev <= rev)
+        self.was_told_at(message.seq, message.rev)
+    }
+
+    /// Whether the change of the message at this place that took this revision was told already.
+    pub(super) fn was_told_at(&self, seq: Seq, rev: Rev) -> bool {
+        rev <= self.rev || self.ahead.get(&seq).is_some_and(|ahead| rev <= *ahead) || self.walked.is_some_and(|(from, walked)| seq > from && rev <= walked)
     }
 
     /// The change that took this revision was told. Returns whether changes below it are missing.

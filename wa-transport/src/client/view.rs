@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wa_core::api::{MessagePage, SyncAnswer, SyncChat, SyncRequest};
 use wa_core::chat::ChatView;
-use wa_core::id::{ChatId, UserId};
+use wa_core::id::{ChatId, MessageId, UserId};
 use wa_core::message::{MessageView, Rev, Seq};
 use wa_core::receipt::{MarksView, Status};
+use wa_core::star::StarMark;
 
-use super::events::{Deleted, Receipt, ServerEvent, WireChange, WireDeleted};
+use super::events::{Deleted, Receipt, ServerEvent, Starred, WireChange, WireDeleted};
 use super::track::{Position, State, Track, Walk};
 
 /// Messages that wait for an older one, over all chats; further ones are fetched again when their turn comes.
@@ -88,7 +89,7 @@ impl View {
         }
         if message.seq > track.seq {
             // Not told yet: when its turn comes it is told as it is then.
-            if let Some(held) = track.held.get_mut(&message.seq) {
+            if let Some(held) = track.held.get_mut(&message.seq).filter(|held| held.rev < message.rev) {
                 *held = message;
             }
         } else if message.rev > track.rev.next() || !track.takes_live() {
@@ -119,6 +120,28 @@ impl View {
         if deleted.seq <= track.seq {
             let event = Deleted { chat_id: chat, message_id: deleted.message_id, for_everyone: deleted.deleted_for_everyone };
             self.emit(chat, ServerEvent::MessageDeleted(event));
+        }
+        self.settle(chat);
+    }
+
+    /// Somebody reacted to a message, or this user starred it: a change of the message at this place.
+    pub(super) fn annotated(&mut self, chat: ChatId, seq: Seq, rev: Rev, event: ServerEvent) {
+        let Some(track) = self.chats.get_mut(&chat) else { return };
+        track.see(seq, rev);
+        if track.was_told_at(seq, rev) {
+            return;
+        }
+        if seq > track.seq {
+            // Not told yet: what is held is no longer as it was, so that it is fetched when its turn comes.
+            if track.held.get(&seq).is_some_and(|held| held.rev < rev) {
+                track.held.remove(&seq);
+                self.held -= 1;
+            }
+        } else if rev > track.rev.next() || !track.takes_live() {
+            self.wants_sync = true;
+        } else {
+            track.advance(seq, rev);
+            self.emit(chat, event);
         }
         self.settle(chat);
     }
@@ -199,7 +222,7 @@ impl View {
     }
 
     fn synced_chat(&mut self, item: SyncChat) {
-        let SyncChat { chat, rev, mut messages, hidden_message_ids, receipts, limited } = item;
+        let SyncChat { chat, rev, mut messages, hidden_message_ids, stars, receipts, limited } = item;
         let (id, last_seq, chat_rev) = (chat.chat_id, chat.last_seq, chat.rev);
         let is_new = !self.chats.contains_key(&id);
         let track = self.chats.entry(id).or_default();
@@ -224,7 +247,7 @@ impl View {
         }
         if rev > before {
             self.wants_sync |= limited;
-            self.changes(id, &messages, hidden_message_ids);
+            self.changes(id, &messages, hidden_message_ids, &stars);
             messages.sort_by_key(|message| message.seq);
             // Complete and with nothing left behind: what is not in the answer cannot be seen by this user.
             let gapless = !limited && !self.track(id).behind;
@@ -255,7 +278,7 @@ impl View {
     }
 
     /// Tells the changes of messages told before.
-    fn changes(&mut self, id: ChatId, messages: &[MessageView], hidden: Vec<wa_core::id::MessageId>) {
+    fn changes(&mut self, id: ChatId, messages: &[MessageView], hidden: Vec<MessageId>, stars: &[StarMark]) {
         for message in messages {
             let track = self.track(id);
             if message.seq <= track.seq && !track.was_told(message) {
@@ -263,6 +286,10 @@ impl View {
             }
         }
         let any_told = self.track(id).seq > Seq::ZERO;
+        for StarMark { message_id, is_starred } in stars.iter().copied().filter(|_| any_told) {
+            let event = ServerEvent::Starred(Starred { chat_id: id, message_id, is_starred });
+            self.told.push(Told { event: Some(event), position: None });
+        }
         for message_id in hidden {
             let track = self.track(id);
             let before = track.held.len();

@@ -8,6 +8,7 @@ use serde_json::json;
 use uuid::Uuid;
 use wa_core::id::MessageId;
 
+use super::super::events::Reaction;
 use super::*;
 
 fn user(number: u128) -> UserId {
@@ -47,6 +48,8 @@ enum Live {
     New(MessageView),
     Edited(MessageView),
     Deleted(usize, i64, i64),
+    /// A change that is told without the message: its place, revision and new version.
+    Annotated(usize, i64, i64, u64),
 }
 
 impl Log {
@@ -87,6 +90,7 @@ impl Log {
             chat: self.chat(chat),
             rev: Rev::new(rev),
             hidden_message_ids: hidden.collect(),
+            stars: Vec::new(),
             messages: changed.into_iter().map(|seq| self.view(chat, seq)).collect(),
             receipts: Vec::new(),
             limited,
@@ -102,6 +106,10 @@ enum Step {
         withheld: bool,
     },
     Edit {
+        chat: usize,
+        which: usize,
+    },
+    Annotate {
         chat: usize,
         which: usize,
     },
@@ -138,6 +146,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (chat.clone(), any::<bool>(), prop::bool::weighted(0.15)).prop_map(|(chat, mine, withheld)| Step::Append { chat, mine, withheld }),
         1 => (chat.clone(), any::<usize>()).prop_map(|(chat, which)| Step::Edit { chat, which }),
+        1 => (chat.clone(), any::<usize>()).prop_map(|(chat, which)| Step::Annotate { chat, which }),
         1 => (chat.clone(), any::<usize>()).prop_map(|(chat, which)| Step::Hide { chat, which }),
         1 => chat.prop_map(|chat| Step::Elsewhere { chat }),
         4 => any::<usize>().prop_map(Step::Deliver),
@@ -192,6 +201,11 @@ impl World {
         match self.announced[which].clone() {
             Live::New(message) => drop(self.view.message(Box::new(message))),
             Live::Edited(message) => self.view.edited(Box::new(message)),
+            Live::Annotated(chat, seq, rev, version) => {
+                let (chat_id, message_id) = (chat_id(chat), message_id(chat, seq));
+                let event = ServerEvent::Reaction(Reaction { chat_id, message_id, user_id: user(2), emoji: Some(version.to_string()) });
+                self.view.annotated(chat_id, Seq::new(seq), Rev::new(rev), event);
+            }
             Live::Deleted(chat, seq, rev) => self.view.deleted(&WireDeleted {
                 message_id: message_id(chat, seq),
                 chat_id: chat_id(chat),
@@ -272,6 +286,11 @@ impl World {
                     let known = self.versions.insert(message.message_id, body(&message));
                     assert!(known.is_some() || hidden, "a change of a message that was not told");
                 }
+                Some(ServerEvent::Reaction(reaction)) => {
+                    // The model's reactions tell the version, as its bodies do.
+                    let version = reaction.emoji.expect("a reaction that is set");
+                    assert!(self.versions.insert(reaction.message_id, version).is_some(), "a reaction to a message that was not told");
+                }
                 Some(ServerEvent::MessageDeleted(deleted)) => self.deleted.push(deleted.message_id),
                 _ => {}
             }
@@ -304,6 +323,18 @@ impl World {
                     let row = &mut log.rows[seq as usize - 1];
                     (row.rev, row.version) = (rev, row.version + 1);
                     self.announced.push(Live::Edited(log.view(chat, seq)));
+                }
+            }
+            Step::Annotate { chat, which } => {
+                let log = &mut self.logs[chat];
+                let visible: Vec<_> = log.visible().collect();
+                if !visible.is_empty() {
+                    let seq = visible[which % visible.len()];
+                    log.rev += 1;
+                    let rev = log.rev;
+                    let row = &mut log.rows[seq as usize - 1];
+                    (row.rev, row.version) = (rev, row.version + 1);
+                    self.announced.push(Live::Annotated(chat, seq, rev, row.version));
                 }
             }
             Step::Hide { chat, which } => {

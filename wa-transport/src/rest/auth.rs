@@ -11,7 +11,7 @@ use wa_core::session::DeviceView;
 
 use super::envelope::{Answer, Done, Envelope, Reply};
 use super::error::ApiError;
-use super::extract::{Auth, Identity, Json, OptionalJson, Path};
+use super::extract::{Auth, Identity, Json, OptionalJson, Path, idempotency_key};
 use super::{Rest, Shared};
 
 impl Rest {
@@ -109,14 +109,6 @@ pub(super) async fn refresh(State(rest): State<Shared>, headers: HeaderMap, Json
         return Err(Error::invalid("refresh_token", "must not be empty").into());
     }
     Ok(Reply::ok(rest.auth()?.refresh(&request.refresh_token, key).await?))
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Error> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    match value.to_str() {
-        Ok(key) if (1..=128).contains(&key.len()) => Ok(Some(key)),
-        _ => Err(Error::BadRequest("Idempotency-Key must have 1 to 128 visible characters".to_owned())),
-    }
 }
 
 /// Which session to end.

@@ -16,10 +16,11 @@ use wa_core::error::{Error, Missing};
 use wa_core::id::{ChatId, MessageId};
 use wa_core::message::MessageView;
 
+use super::changes::{self, DeleteQuery};
 use super::envelope::{self, Answer, Done, Reply};
 use super::error::ApiError;
 use super::extract::{Auth, Identity, Json, Path, Query, filled, read_as, read_body};
-use super::messages::{DeleteQuery, PageQuery};
+use super::messages::PageQuery;
 use super::search::SearchQuery;
 use super::{BASE_PATH, Shared, auth, chats, messages, search, users};
 
@@ -231,7 +232,7 @@ async fn scoped(rest: &Shared, Auth(caller): &Auth, Path((chat, message)): Path<
 
 async fn delete_in_chat(rest: State<Shared>, caller: Auth, path: Path<(ChatId, MessageId)>, query: Query<DeleteQuery>) -> Done {
     let message = scoped(&rest, &caller, path).await?;
-    messages::delete(rest, caller, message, query).await
+    changes::delete(rest, caller, message, query).await
 }
 
 #[cfg(test)]

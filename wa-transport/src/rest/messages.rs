@@ -1,4 +1,4 @@
-//! Messages (contract, section 1.4): sending, history, receipts, deleting for oneself.
+//! Messages (contract, section 1.4): sending, history, receipts. What becomes of them is in `changes`.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -6,7 +6,6 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use wa_core::api::{HistoryQuery, MessagePage, SendMessage};
-use wa_core::error::Error;
 use wa_core::id::{ChatId, MessageId};
 use wa_core::message::MessageView;
 use wa_core::receipt::ReceiptView;
@@ -100,30 +99,4 @@ pub(super) async fn mark_read(State(rest): State<Shared>, Auth(caller): Auth, Pa
     (status = 404, description = "MESSAGE_NOT_FOUND")))]
 pub(super) async fn receipts(State(rest): State<Shared>, Auth(caller): Auth, Path(id): Path<MessageId>) -> Answer<Vec<ReceiptView>> {
     Ok(Reply::ok(rest.backend.messages.receipts(&caller, id).await?))
-}
-
-/// For whom a message is to be deleted.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(super) struct DeleteQuery {
-    /// `me`, also if absent; this release deletes for nobody else.
-    #[serde(default, rename = "for", deserialize_with = "filled")]
-    #[param(value_type = Option<String>, example = "me")]
-    audience: Option<String>,
-}
-
-/// Deletes a message for the caller alone; repeating it changes nothing.
-#[utoipa::path(delete, path = "/messages/{id}", operation_id = "delete_message", tag = "messages", params(("id" = MessageId, Path, description = "The message"), DeleteQuery), responses(
-    (status = 204, description = "Deleted"),
-    (status = 403, description = "NOT_CHAT_MEMBER"),
-    (status = 404, description = "MESSAGE_NOT_FOUND"),
-    (status = 422, description = "VALIDATION_ERROR: for is neither absent nor me")))]
-pub(super) async fn delete(State(rest): State<Shared>, Auth(caller): Auth, Path(id): Path<MessageId>, Query(query): Query<DeleteQuery>) -> Done {
-    match query.audience.as_deref() {
-        None | Some("me") => {}
-        Some("everyone") => return Err(Error::invalid("for", "must be me: this release deletes messages for oneself only").into()),
-        Some(_) => return Err(Error::invalid("for", "must be me").into()),
-    }
-    rest.backend.messages.delete_for_me(&caller, id, None).await?;
-    Ok(StatusCode::NO_CONTENT)
 }

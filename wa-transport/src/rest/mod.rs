@@ -3,6 +3,7 @@
 //! writer of bodies, `middleware` what happens around every request, `document` the OpenAPI document made from the table.
 
 mod auth;
+mod changes;
 mod chats;
 mod compat;
 mod cors;
@@ -191,9 +192,13 @@ fn api_routes(with_login: bool) -> OpenApiRouter<Shared> {
         .routes(routes!(chats::pin))
         .routes(routes!(messages::history, messages::send))
         .routes(routes!(messages::mark_read))
+        .routes(routes!(changes::edit, changes::delete))
+        .routes(routes!(changes::forward))
+        .routes(routes!(changes::react, changes::unreact))
+        .routes(routes!(changes::star, changes::unstar))
+        .routes(routes!(changes::starred))
         .routes(routes!(search::in_chat))
         .routes(routes!(search::everywhere))
-        .routes(routes!(messages::delete))
         .routes(routes!(messages::receipts))
         .routes(routes!(sync::sync))
 }

@@ -10,7 +10,7 @@ use wa_core::ports::Admission;
 
 use super::close::Close;
 use super::error::ErrorData;
-use super::event::{Ack, Deletion, SentMessage, ServerEvent as _};
+use super::event::{Ack, Deletion, EditedMessage, ReactionChange, SentMessage, ServerEvent as _};
 use super::frame::ReqId;
 use super::hub::Hub;
 use super::pipeline::Job;
@@ -118,11 +118,22 @@ async fn carry_out(context: &Context, socket: &Arc<Socket>, request: Request, re
             return Ok(SentMessage::from(&sent).frame(req_id, backend.env.now()));
         }
         Request::Sync(request) => return Ok(backend.messages.sync(caller, request).await?.frame(req_id, backend.env.now())),
-        Request::DeleteForMe(message) => {
-            if let Some((chat, hidden)) = backend.messages.delete_for_me(caller, message, Some(socket.id)).await? {
-                let now = backend.env.now();
-                return Ok(Deletion::for_me(message, chat, hidden, caller.user_id, now).frame(req_id, now));
-            }
+        Request::Edit { message, payload } => {
+            let edited = backend.messages.edit(caller, message, &payload, Some(socket.id)).await?;
+            return Ok(EditedMessage(&edited).frame(req_id, backend.env.now()));
+        }
+        Request::Delete { message, for_everyone } => {
+            let deleted = match for_everyone {
+                true => backend.messages.delete_for_everyone(caller, message, Some(socket.id)).await?,
+                false => backend.messages.delete_for_me(caller, message, Some(socket.id)).await?,
+            };
+            let now = backend.env.now();
+            return Ok(Deletion::of(&deleted, now).frame(req_id, now));
+        }
+        Request::React { message, emoji } => {
+            let reaction = backend.messages.react(caller, message, emoji, Some(socket.id)).await?;
+            let now = backend.env.now();
+            return Ok(ReactionChange::of(&reaction, now).frame(req_id, now));
         }
         Request::Delivered(messages) => backend.messages.mark_delivered(caller, &messages, Some(socket.id)).await?,
         Request::Read { chat, up_to } => backend.messages.mark_read(caller, chat, Some(up_to), Some(socket.id)).await?,

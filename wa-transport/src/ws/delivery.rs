@@ -9,12 +9,16 @@ use wa_core::api::{ChatApi, FanOutApi};
 use wa_core::error::{Error, Result};
 use wa_core::event::{Event, Fact};
 use wa_core::id::{ChatId, ConnectionId, UserId};
+use wa_core::message::MessageView;
 use wa_core::ports::{Env, EventHandler, FanOut as _};
 use wa_core::session::Caller;
 use wa_core::user::PresenceView;
 
 use super::close::Close;
-use super::event::{AddedMember, CreatedChat, Deletion, NewMessage, RemovedMember, ServerEvent as _, StatusChange, Typing, UpdatedChat};
+use super::event::{
+    AddedMember, CreatedChat, Deletion, EditedMessage, NewMessage, ReactionChange, RemovedMember, ServerEvent as _, StarChange, StatusChange, Typing,
+    UpdatedChat,
+};
 use super::hub::Hub;
 use super::socket::Outgoing;
 use crate::backend::Backend;
@@ -61,9 +65,9 @@ impl Delivery {
             Fact::MemberRemoved(removed) => self.to_recipients(event, None, || RemovedMember::from(removed).frame(None, now).map(Outgoing::plain)).await?,
             Fact::MessageNew(new) if wa_core::faults::planted("event_lost") && new.message.seq.get() % 5 == 0 => {}
             Fact::MessageNew(new) => {
-                self.to_recipients(event, new.origin, || {
-                    let bytes = NewMessage::from(&*new.message).frame(None, now)?;
-                    Some(Outgoing { bytes, message: Some((new.message.chat_id, new.message.seq, new.message.created_at)) })
+                self.to_shares(event, new.origin, |message| {
+                    let bytes = NewMessage::from(message).frame(None, now)?;
+                    Some(Outgoing { bytes, message: Some((message.chat_id, message.seq, message.created_at)) })
                 })
                 .await?;
             }
@@ -72,6 +76,15 @@ impl Delivery {
             }
             Fact::MessageDeleted(deleted) => {
                 self.to_recipients(event, deleted.origin, || Deletion::of(deleted, event.at).frame(None, now).map(Outgoing::plain)).await?;
+            }
+            Fact::MessageEdited(edited) => {
+                self.to_shares(event, edited.origin, |message| EditedMessage(message).frame(None, now).map(Outgoing::plain)).await?;
+            }
+            Fact::MessageReaction(reaction) => {
+                self.to_recipients(event, reaction.origin, || ReactionChange::of(reaction, event.at).frame(None, now).map(Outgoing::plain)).await?;
+            }
+            Fact::MessageStarred(starred) => {
+                self.to_recipients(event, None, || StarChange::of(starred, event.at).frame(None, now).map(Outgoing::plain)).await?;
             }
             Fact::Typing { chat_id, user_id, is_typing } => {
                 let typing = Typing { chat_id: *chat_id, user_id: *user_id, is_typing: *is_typing };
@@ -89,6 +102,24 @@ impl Delivery {
             return Ok(());
         }
         if let Some(frame) = encode() {
+            for socket in sockets {
+                socket.push(frame.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Self::to_recipients`], once for each group of recipients who see the same.
+    async fn to_shares(&self, event: &Event, except: Option<ConnectionId>, encode: impl Fn(&MessageView) -> Option<Outgoing> + Send) -> Result<()> {
+        let recipients = self.fan_out.recipients(event, &[]).await?;
+        let all = self.hub.sockets(&recipients, except);
+        if all.is_empty() {
+            return Ok(());
+        }
+        let shares = self.fan_out.shares(event, &recipients).await?;
+        for share in &shares {
+            let Some(frame) = encode(&share.message) else { continue };
+            let sockets = if shares.len() == 1 { all.clone() } else { self.hub.sockets(&share.users, except) };
             for socket in sockets {
                 socket.push(frame.clone());
             }

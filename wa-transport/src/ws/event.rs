@@ -4,10 +4,10 @@ use bytes::Bytes;
 use serde::Serialize;
 use wa_core::api::Sent;
 use wa_core::chat::ChatView;
-use wa_core::event::{ChatChanges, ChatUpdated, MemberChanged, MessageDeleted, MessageStatus};
+use wa_core::emoji::Emoji;
+use wa_core::event::{ChatChanges, ChatUpdated, MemberChanged, MessageDeleted, MessageReaction, MessageStarred, MessageStatus};
 use wa_core::id::{ChatId, MessageId, UserId};
 use wa_core::message::{MessageView, Rev, Seq};
-use wa_core::ports::Hidden;
 use wa_core::receipt::Status;
 use wa_core::time::Timestamp;
 
@@ -37,6 +37,9 @@ server_events! {
     SentMessage<'_> => "message.sent",
     StatusChange => "message.status",
     Deletion => "message.deleted",
+    EditedMessage<'_> => "message.edited",
+    ReactionChange<'_> => "message.reaction",
+    StarChange => "message.starred",
     Typing => "typing",
     wa_core::user::PresenceView => "presence",
     CreatedChat<'_> => "chat.created",
@@ -149,10 +152,54 @@ impl Deletion {
             timestamp: at,
         }
     }
+}
 
-    /// The answer to a deletion for oneself.
-    pub(super) fn for_me(message_id: MessageId, chat_id: ChatId, hidden: Hidden, deleted_by: UserId, at: Timestamp) -> Self {
-        Self { message_id, chat_id, seq: hidden.seq, rev: hidden.rev, deleted_for: "me", deleted_by, deleted_for_everyone: false, timestamp: at }
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct EditedMessage<'a>(pub(super) &'a MessageView);
+
+#[derive(Serialize)]
+pub(super) struct ReactionChange<'a> {
+    message_id: MessageId,
+    chat_id: ChatId,
+    /// Beyond the contract's keys, as with a deletion: the place of the change beside its revision.
+    seq: Seq,
+    user_id: UserId,
+    emoji: Option<&'a str>,
+    removed: bool,
+    rev: Rev,
+    timestamp: Timestamp,
+}
+
+impl<'a> ReactionChange<'a> {
+    pub(super) fn of(reaction: &'a MessageReaction, at: Timestamp) -> Self {
+        Self {
+            message_id: reaction.message_id,
+            chat_id: reaction.chat_id,
+            seq: reaction.seq,
+            user_id: reaction.user_id,
+            emoji: reaction.emoji.as_ref().map(Emoji::as_str),
+            removed: reaction.emoji.is_none(),
+            rev: reaction.rev,
+            timestamp: at,
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct StarChange {
+    message_id: MessageId,
+    chat_id: ChatId,
+    seq: Seq,
+    rev: Rev,
+    is_starred: bool,
+    timestamp: Timestamp,
+}
+
+impl StarChange {
+    pub(super) fn of(star: &MessageStarred, at: Timestamp) -> Self {
+        let MessageStarred { message_id, chat_id, seq, rev, is_starred, .. } = *star;
+        Self { message_id, chat_id, seq, rev, is_starred, timestamp: at }
     }
 }
 
@@ -238,6 +285,7 @@ mod tests {
     use wa_core::group::ProfileChange;
     use wa_core::message::{Content, MessageKind, ReplyPreview, Text};
     use wa_core::receipt::MarksView;
+    use wa_core::star::StarMark;
     use wa_core::user::PresenceView;
 
     fn id<T: From<Uuid>>(number: u128) -> T {
@@ -315,8 +363,21 @@ mod tests {
     }
 
     fn deletion(for_everyone: bool) -> Deletion {
-        let deletion = MessageDeleted { message_id: id(1), chat_id: id(2), seq: Seq::new(7), rev: Rev::new(10), deleted_by: id(3), for_everyone, origin: None };
+        let deletion = MessageDeleted {
+            message_id: id(1),
+            chat_id: id(2),
+            seq: Seq::new(7),
+            rev: Rev::new(10),
+            deleted_by: id(3),
+            for_everyone,
+            withheld_from: None,
+            origin: None,
+        };
         Deletion::of(&deletion, Timestamp::from_millis(1))
+    }
+
+    fn reaction(emoji: Option<Emoji>) -> MessageReaction {
+        MessageReaction { message_id: id(1), chat_id: id(2), seq: Seq::new(7), rev: Rev::new(10), user_id: id(3), emoji, withheld_from: None, origin: None }
     }
 
     fn renamed() -> ProfileChange {
@@ -346,6 +407,7 @@ mod tests {
                 rev: Rev::new(1),
                 messages: vec![message()],
                 hidden_message_ids: vec![id(6)],
+                stars: vec![StarMark { message_id: id(1), is_starred: true }],
                 receipts: vec![MarksView { user_id: id(5), delivered_up_to_seq: Seq::new(7), read_up_to_seq: Seq::new(6), delivered_beyond: vec![] }],
                 limited: false,
             }],
@@ -359,7 +421,13 @@ mod tests {
             text(&status(Some(Seq::new(5)))),
             text(&deletion(false)),
             text(&deletion(true)),
-            text(&Deletion::for_me(id(1), id(2), Hidden { seq: Seq::new(7), rev: Rev::new(10) }, id(3), Timestamp::from_millis(1))),
+            text(&EditedMessage(&message())),
+            text(&ReactionChange::of(&reaction(Emoji::parse("👍")), Timestamp::from_millis(1))),
+            text(&ReactionChange::of(&reaction(None), Timestamp::from_millis(1))),
+            text(&StarChange::of(
+                &MessageStarred { message_id: id(1), chat_id: id(2), seq: Seq::new(7), rev: Rev::new(10), user_id: id(3), is_starred: true },
+                Timestamp::from_millis(1),
+            )),
             text(&Typing { chat_id: id(2), user_id: id(5), is_typing: true }),
             text(&PresenceView { user_id: id(5), online: false, last_seen: Some(Timestamp::from_millis(1)) }),
             text(&PresenceView::hidden(id(5))),

@@ -20,7 +20,19 @@ pub(super) enum Request {
         chat: Option<ChatId>,
         up_to: MessageId,
     },
-    DeleteForMe(MessageId),
+    Edit {
+        message: MessageId,
+        payload: Value,
+    },
+    Delete {
+        message: MessageId,
+        for_everyone: bool,
+    },
+    /// `None` takes the reaction back.
+    React {
+        message: MessageId,
+        emoji: Option<String>,
+    },
     Typing {
         chat: ChatId,
         is_typing: bool,
@@ -47,13 +59,16 @@ impl Request {
             }
             ClientEvent::MessageDelete => {
                 let message = fields.id("message_id");
-                match fields.data.get("for") {
-                    None | Some(Value::Null) => {}
-                    Some(Value::String(whom)) if whom == "me" => {}
-                    Some(Value::String(whom)) if whom == "everyone" => return Err(unsupported("Deleting for everyone")),
-                    Some(_) => fields.error("for", "must be me or everyone"),
-                }
-                message.map(Self::DeleteForMe)
+                let for_everyone = match fields.data.get("for") {
+                    None | Some(Value::Null) => false,
+                    Some(Value::String(whom)) if whom == "me" => false,
+                    Some(Value::String(whom)) if whom == "everyone" => true,
+                    Some(_) => {
+                        fields.error("for", "must be me or everyone");
+                        false
+                    }
+                };
+                message.map(|message| Self::Delete { message, for_everyone })
             }
             ClientEvent::TypingStart => fields.id("chat_id").map(|chat| Self::Typing { chat, is_typing: true }),
             ClientEvent::TypingStop => fields.id("chat_id").map(|chat| Self::Typing { chat, is_typing: false }),
@@ -61,8 +76,23 @@ impl Request {
             ClientEvent::PresenceUnsubscribe => fields.ids("user_ids", limits.presence_subscriptions).map(Self::Unsubscribe),
             ClientEvent::Sync => fields.sync(limits),
             ClientEvent::Ping => Some(Self::Ping),
-            ClientEvent::MessageEdit => return Err(unsupported("Editing")),
-            ClientEvent::MessageReact => return Err(unsupported("Reacting")),
+            ClientEvent::MessageEdit => {
+                let message = fields.id("message_id");
+                let payload = fields.data.get_mut("payload").map(Value::take).unwrap_or_default();
+                message.map(|message| Self::Edit { message, payload })
+            }
+            ClientEvent::MessageReact => {
+                let message = fields.id("message_id");
+                let emoji = match fields.data.get_mut("emoji").map(Value::take) {
+                    Some(Value::String(emoji)) => Some(emoji),
+                    Some(Value::Null) => None,
+                    _ => {
+                        fields.error("emoji", "must be one emoji, or null to take it back");
+                        None
+                    }
+                };
+                message.map(|message| Self::React { message, emoji })
+            }
             ClientEvent::Call => return Err(unsupported("Calling")),
         };
         match request {
@@ -196,6 +226,8 @@ mod tests {
         assert_eq!(bad_fields("message.send", &json!({"reply_to_message_id": 1})), ["chat_id", "client_msg_id", "type", "reply_to_message_id"]);
         assert_eq!(bad_fields("message.read", &json!(null)), ["chat_id", "up_to_message_id"]);
         assert_eq!(bad_fields("message.delete", &json!({"for": "all"})), ["message_id", "for"]);
+        assert_eq!(bad_fields("message.edit", &json!({"payload": {}})), ["message_id"]);
+        assert_eq!(bad_fields("message.react", &json!({"message_id": "x"})), ["message_id", "emoji"]);
         assert_eq!(bad_fields("sync", &json!({"chats": {"x": 1}, "limit": 1.5})), ["chats", "limit"]);
         for event in ["message.send", "typing.start", "typing.stop", "presence.subscribe", "sync", "ping"] {
             assert_eq!(bad_fields(event, &json!([])), ["data"], "{event}");
@@ -216,13 +248,7 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_says_so() {
-        for (event, data) in [
-            ("message.edit", json!({"message_id": ID, "payload": {"body": "x"}})),
-            ("message.react", json!({"message_id": ID, "emoji": "👍"})),
-            ("message.delete", json!({"message_id": ID, "for": "everyone"})),
-            ("call.offer", json!({})),
-            ("call.reject", json!({})),
-        ] {
+        for (event, data) in [("call.offer", json!({})), ("call.reject", json!({}))] {
             assert!(matches!(read(event, &data), Err(Error::BadRequest(_))), "{event}");
         }
     }
@@ -231,7 +257,12 @@ mod tests {
     fn nothing_but_what_is_needed_is_asked_for() {
         assert!(matches!(read("ping", &json!(null)), Ok(Request::Ping)));
         assert!(matches!(read("sync", &json!({})), Ok(Request::Sync(request)) if request.chats.is_empty() && request.limit.is_none()));
-        assert!(matches!(read("message.delete", &json!({"message_id": ID})), Ok(Request::DeleteForMe(_))));
+        assert!(matches!(read("message.delete", &json!({"message_id": ID})), Ok(Request::Delete { for_everyone: false, .. })));
+        assert!(matches!(read("message.delete", &json!({"message_id": ID, "for": "everyone"})), Ok(Request::Delete { for_everyone: true, .. })));
+        assert!(matches!(read("message.react", &json!({"message_id": ID, "emoji": null})), Ok(Request::React { emoji: None, .. })));
+        assert!(
+            matches!(read("message.edit", &json!({"message_id": ID, "payload": {"body": "x"}})), Ok(Request::Edit { payload, .. }) if payload == json!({"body": "x"}))
+        );
         let send = read("message.send", &json!({"chat_id": ID, "client_msg_id": "1", "type": "text", "payload": {"body": "hi"}, "reply_to_message_id": null}));
         assert!(matches!(send, Ok(Request::Send(message)) if message.payload == json!({"body": "hi"}) && message.origin.is_some()));
     }
@@ -244,8 +275,20 @@ mod tests {
             Just(json!(ID)),
             ".{0,5}".prop_map(Value::from)
         ];
-        let keys =
-            prop::sample::select(vec!["chat_id", "message_ids", "message_id", "user_ids", "chats", "limit", "type", "client_msg_id", "payload", "for", "x"]);
+        let keys = prop::sample::select(vec![
+            "chat_id",
+            "message_ids",
+            "message_id",
+            "user_ids",
+            "chats",
+            "limit",
+            "type",
+            "client_msg_id",
+            "payload",
+            "for",
+            "emoji",
+            "x",
+        ]);
         leaf.prop_recursive(3, 20, 5, move |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
@@ -257,7 +300,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_data_makes_a_request_panic(data in any_json()) {
-            for event in ["message.send", "message.delivered", "message.read", "message.delete", "typing.start", "presence.subscribe", "sync", "ping", "call.end"] {
+            for event in ["message.send", "message.delivered", "message.read", "message.edit", "message.delete", "message.react", "typing.start", "presence.subscribe", "sync", "ping", "call.end"] {
                 let _ = read(event, &data);
             }
         }

@@ -266,7 +266,8 @@ async fn receipts_reads_deletions_and_sync_are_passed_on() {
         .withf(|_, chat, up_to, origin| *chat == Some(id()) && *up_to == Some(id()) && origin.is_none())
         .return_once(|_, _, _, _| Ok(()));
     messages.expect_receipts().return_once(|_, _| Ok(vec![]));
-    messages.expect_delete_for_me().times(3).returning(|_, _, _| Ok(None));
+    messages.expect_delete_for_me().times(3).returning(|_, _, _| Ok(deleted()));
+    messages.expect_delete_for_everyone().return_once(|_, _, _| Ok(deleted()));
     messages
         .expect_sync()
         .withf(|_, request| request.limit == Some(3) && request.chats.len() == 1)
@@ -275,7 +276,7 @@ async fn receipts_reads_deletions_and_sync_are_passed_on() {
     let read = ask(router.clone(), request("POST", &format!("/chats/{ID}/messages/read"), format!(r#"{{"up_to_message_id":"{ID}"}}"#))).await;
     assert_eq!(read.status.as_u16(), 204);
     assert_eq!(ask(router.clone(), request("GET", &format!("/messages/{ID}/receipts"), "")).await.json()["data"], json!([]));
-    for query in ["", "?for=me", "?for="] {
+    for query in ["", "?for=me", "?for=", "?for=everyone"] {
         assert_eq!(ask(router.clone(), request("DELETE", &format!("/messages/{ID}{query}"), "")).await.status.as_u16(), 204, "{query}");
     }
     let sync = ask(router, request("POST", "/sync", format!(r#"{{"chats":{{"{ID}":4}},"limit":3}}"#))).await;

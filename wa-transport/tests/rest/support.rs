@@ -16,12 +16,12 @@ use wa_core::Result;
 use wa_core::api::*;
 use wa_core::chat::{AutoDeleteTimer, ChatKind, ChatView, Role};
 use wa_core::error::{Error, StoreError, Unauthenticated};
-use wa_core::event::Event;
+use wa_core::event::{Event, MessageDeleted, MessageReaction, MessageStarred};
 use wa_core::group::ProfileChange;
 use wa_core::id::*;
 use wa_core::limits::{Limits, RateLimit};
 use wa_core::message::{Content, MessageKind, MessageView, Rev, Seq, Text};
-use wa_core::ports::{Admission, Hidden, RateLimiter, Stored};
+use wa_core::ports::{Admission, RateLimiter, Stored};
 use wa_core::privacy::PrivacySettings;
 use wa_core::receipt::{ReceiptView, Status};
 use wa_core::session::{Caller, DeviceView};
@@ -157,7 +157,14 @@ mock! {
         async fn mark_delivered(&self, caller: &Caller, messages: &[MessageId], origin: Option<ConnectionId>) -> Result<()>;
         async fn mark_read(&self, caller: &Caller, chat: Option<ChatId>, up_to: Option<MessageId>, origin: Option<ConnectionId>) -> Result<()>;
         async fn receipts(&self, caller: &Caller, message: MessageId) -> Result<Vec<ReceiptView>>;
-        async fn delete_for_me(&self, caller: &Caller, message: MessageId, origin: Option<ConnectionId>) -> Result<Option<(ChatId, Hidden)>>;
+        async fn delete_for_me(&self, caller: &Caller, message: MessageId, origin: Option<ConnectionId>) -> Result<MessageDeleted>;
+        async fn delete_for_everyone(&self, caller: &Caller, message: MessageId, origin: Option<ConnectionId>) -> Result<MessageDeleted>;
+        async fn edit(&self, caller: &Caller, message: MessageId, payload: &Value, origin: Option<ConnectionId>) -> Result<MessageView>;
+        async fn forward(&self, caller: &Caller, forward: ForwardMessage) -> Result<Vec<ForwardedMessage>>;
+        async fn react(&self, caller: &Caller, message: MessageId, emoji: Option<String>, origin: Option<ConnectionId>) -> Result<MessageReaction>;
+        async fn star(&self, caller: &Caller, message: MessageId, is_starred: bool) -> Result<MessageStarred>;
+        async fn starred(&self, caller: &Caller, cursor: Option<String>, limit: Option<i64>) -> Result<MessagePage>;
+        async fn expire(&self) -> Result<bool>;
         async fn search(&self, caller: &Caller, request: SearchRequest) -> Result<SearchPage>;
         async fn sync(&self, caller: &Caller, request: SyncRequest) -> Result<SyncAnswer>;
         async fn pending(&self, caller: &Caller) -> Result<Pending>;
@@ -181,6 +188,7 @@ mock! {
     #[async_trait]
     impl FanOutApi for FanOut {
         async fn recipients(&self, event: &Event, watchers: &[UserId]) -> Result<Vec<UserId>>;
+        async fn shares(&self, event: &Event, recipients: &[UserId]) -> Result<Vec<Share>>;
     }
 }
 
@@ -408,4 +416,10 @@ pub(crate) fn logged_in() -> LoggedIn {
         is_new_user: true,
         device_id: id(),
     }
+}
+
+/// That a message was deleted.
+pub(crate) fn deleted() -> MessageDeleted {
+    let (seq, rev) = (Seq::new(3), Rev::new(4));
+    MessageDeleted { message_id: id(), chat_id: id(), seq, rev, deleted_by: id(), for_everyone: false, withheld_from: None, origin: None }
 }

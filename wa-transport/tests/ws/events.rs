@@ -75,6 +75,7 @@ async fn changes_of_status_and_deletions_spare_the_socket_they_came_over() {
             rev: Rev::new(6),
             deleted_by: id(1),
             for_everyone: false,
+            withheld_from: None,
             origin,
         })
     };

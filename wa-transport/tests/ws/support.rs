@@ -19,13 +19,14 @@ use uuid::Uuid;
 use wa_core::Result;
 use wa_core::api::*;
 use wa_core::chat::{AutoDeleteTimer, ChatKind, ChatView, Role};
+use wa_core::emoji::Emoji;
 use wa_core::error::{Error, Missing, Unauthenticated};
-use wa_core::event::{Event, Fact, MessageNew};
+use wa_core::event::{Event, Fact, MessageDeleted, MessageNew, MessageReaction, MessageStarred};
 use wa_core::group::ProfileChange;
 use wa_core::id::*;
 use wa_core::limits::{Limits, RateLimit};
 use wa_core::message::{Content, MessageKind, MessageView, Rev, Seq, Text};
-use wa_core::ports::{Admission, EventHandler as _, Hidden, RateLimiter, Stored};
+use wa_core::ports::{Admission, EventHandler as _, RateLimiter, Stored};
 use wa_core::privacy::PrivacySettings;
 use wa_core::receipt::{ReceiptView, Status};
 use wa_core::session::Caller;
@@ -167,8 +168,34 @@ impl MessageApi for Core {
     async fn receipts(&self, _: &Caller, _: MessageId) -> Result<Vec<ReceiptView>> {
         Err(Error::internal("not asked over sockets"))
     }
-    async fn delete_for_me(&self, _: &Caller, message: MessageId, _: Option<ConnectionId>) -> Result<Option<(ChatId, Hidden)>> {
-        Ok((message != id(404)).then(|| (id(1), Hidden { seq: Seq::new(3), rev: Rev::new(4) })))
+    async fn delete_for_me(&self, caller: &Caller, message: MessageId, origin: Option<ConnectionId>) -> Result<MessageDeleted> {
+        deleted(caller, message, false, origin)
+    }
+    async fn delete_for_everyone(&self, caller: &Caller, message: MessageId, origin: Option<ConnectionId>) -> Result<MessageDeleted> {
+        deleted(caller, message, true, origin)
+    }
+    async fn edit(&self, _: &Caller, message: MessageId, payload: &Value, _: Option<ConnectionId>) -> Result<MessageView> {
+        if message == id(404) {
+            return Err(Error::not_found(Missing::Message));
+        }
+        Ok(MessageView { message_id: message, client_msg_id: payload.to_string(), ..self::message(1, 3) })
+    }
+    async fn forward(&self, _: &Caller, _: ForwardMessage) -> Result<Vec<ForwardedMessage>> {
+        Err(Error::internal("not asked over sockets"))
+    }
+    async fn react(&self, caller: &Caller, message: MessageId, emoji: Option<String>, origin: Option<ConnectionId>) -> Result<MessageReaction> {
+        let emoji = emoji.map(|emoji| Emoji::parse(&emoji).ok_or_else(|| Error::invalid("emoji", "must be one emoji"))).transpose()?;
+        let (seq, rev) = (Seq::new(3), Rev::new(4));
+        Ok(MessageReaction { message_id: message, chat_id: id(1), seq, rev, user_id: caller.user_id, emoji, withheld_from: None, origin })
+    }
+    async fn star(&self, _: &Caller, _: MessageId, _: bool) -> Result<MessageStarred> {
+        Err(Error::internal("not asked over sockets"))
+    }
+    async fn starred(&self, _: &Caller, _: Option<String>, _: Option<i64>) -> Result<MessagePage> {
+        Err(Error::internal("not asked over sockets"))
+    }
+    async fn expire(&self) -> Result<bool> {
+        Ok(false)
     }
     async fn search(&self, _: &Caller, _: SearchRequest) -> Result<SearchPage> {
         Err(Error::internal("not asked over sockets"))
@@ -215,6 +242,25 @@ impl FanOutApi for Core {
         }
         Ok(self.recipients.lock().expect("not poisoned").clone())
     }
+    async fn shares(&self, event: &Event, recipients: &[UserId]) -> Result<Vec<Share>> {
+        match &event.fact {
+            Fact::MessageNew(new) => Ok(vec![Share { message: new.message.clone(), users: recipients.to_vec() }]),
+            // Each in their own way: the key tells for whom.
+            Fact::MessageEdited(edited) => Ok(recipients
+                .iter()
+                .map(|user| Share { message: MessageView { client_msg_id: user.to_string(), ..(*edited.message).clone() }.into(), users: vec![*user] })
+                .collect()),
+            _ => Ok(vec![]),
+        }
+    }
+}
+
+fn deleted(caller: &Caller, message_id: MessageId, for_everyone: bool, origin: Option<ConnectionId>) -> Result<MessageDeleted> {
+    if message_id == id(404) {
+        return Err(Error::not_found(Missing::Message));
+    }
+    let (seq, rev) = (Seq::new(3), Rev::new(4));
+    Ok(MessageDeleted { message_id, chat_id: id(1), seq, rev, deleted_by: caller.user_id, for_everyone, withheld_from: None, origin })
 }
 
 #[async_trait]
@@ -441,6 +487,7 @@ pub(crate) fn message(chat: u128, seq: i64) -> MessageView {
 /// The fact that it was stored.
 pub(crate) fn new_message(chat: u128, seq: i64, origin: Option<ConnectionId>) -> Fact {
     Fact::MessageNew(MessageNew {
+        answered: None,
         message: Arc::new(message(chat, seq)),
         withheld_from: None,
         chat_kind: ChatKind::Direct,

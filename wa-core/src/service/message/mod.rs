@@ -1,10 +1,13 @@
 //! Sending, reading, receipts and sync (contract, sections 1.4, 3 and 7). One file per use case; this one holds what they
 //! stand on.
 
+mod change;
+mod forward;
 mod order;
 mod receipts;
 mod search;
 mod send;
+mod star;
 mod sync;
 mod view;
 
@@ -12,6 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde_json::Value;
 
 use self::order::Order;
 use super::access::{enter, enter_by};
@@ -19,12 +23,15 @@ use super::inbox::Inbox;
 use super::names::Names;
 use super::page_size;
 use super::people::People;
-use crate::api::{HistoryQuery, MessageApi, MessagePage, Pending, SearchPage, SearchRequest, SendMessage, Sent, SyncAnswer, SyncRequest};
-use crate::error::{Error, Result};
+use crate::api::{
+    ForwardMessage, ForwardedMessage, HistoryQuery, MessageApi, MessagePage, Pending, SearchPage, SearchRequest, SendMessage, Sent, SyncAnswer, SyncRequest,
+};
+use crate::error::{Error, Missing, Result};
+use crate::event::{MessageDeleted, MessageReaction, MessageStarred};
 use crate::id::{ChatId, ConnectionId, MessageId};
 use crate::limits::Limits;
-use crate::message::Seq;
-use crate::ports::{ChatStore, ContactStore, Env, EnvExt, Hidden, MessageStore, Page, ReceiptStore, SearchStore, UserStore};
+use crate::message::{MessageView, Seq};
+use crate::ports::{AnnotationStore, ChangeStore, ChatStore, ContactStore, Env, EnvExt, MessageStore, Page, ReceiptStore, SearchStore, UserStore};
 use crate::receipt::{Located, ReceiptView, Receipted};
 use crate::session::Caller;
 
@@ -33,6 +40,10 @@ use crate::session::Caller;
 pub struct MessageDeps {
     /// The log of every chat.
     pub messages: Arc<dyn MessageStore>,
+    /// Changes to messages that stand.
+    pub changes: Arc<dyn ChangeStore>,
+    /// Reactions and stars.
+    pub annotations: Arc<dyn AnnotationStore>,
     /// Who received and read what.
     pub receipts: Arc<dyn ReceiptStore>,
     /// Finds messages by their words.
@@ -127,7 +138,7 @@ impl MessageApi for MessageService {
         self.receipt_rows(caller, message).await
     }
 
-    async fn delete_for_me(&self, caller: &Caller, message: MessageId, origin: Option<ConnectionId>) -> Result<Option<(ChatId, Hidden)>> {
+    async fn delete_for_me(&self, caller: &Caller, message: MessageId, origin: Option<ConnectionId>) -> Result<MessageDeleted> {
         let (access, located) = enter_by(&*self.deps.chats, self.locate(message).await?, caller.user_id).await?;
         let viewer = access.viewer(self.deps.env.now());
         if located.sender_id != caller.user_id {
@@ -135,7 +146,46 @@ impl MessageApi for MessageService {
             self.give(caller, located.chat_id, Receipted::Delivered(vec![located]), true, origin).await?;
         }
         let hidden = self.deps.messages.hide(&viewer, message, self.deps.env.new_id(), origin).await?;
-        Ok(hidden.map(|hidden| (located.chat_id, hidden)))
+        let hidden = hidden.ok_or(Error::not_found(Missing::Message))?;
+        Ok(MessageDeleted {
+            message_id: message,
+            chat_id: located.chat_id,
+            seq: hidden.seq,
+            rev: hidden.rev,
+            deleted_by: caller.user_id,
+            for_everyone: false,
+            withheld_from: None,
+            origin,
+        })
+    }
+
+    async fn delete_for_everyone(&self, caller: &Caller, message: MessageId, origin: Option<ConnectionId>) -> Result<MessageDeleted> {
+        self.bury(caller, message, origin).await
+    }
+
+    async fn edit(&self, caller: &Caller, message: MessageId, payload: &Value, origin: Option<ConnectionId>) -> Result<MessageView> {
+        self.edit_message(caller, message, payload, origin).await
+    }
+
+    async fn forward(&self, caller: &Caller, forward: ForwardMessage) -> Result<Vec<ForwardedMessage>> {
+        self.forward_message(caller, forward).await
+    }
+
+    async fn react(&self, caller: &Caller, message: MessageId, emoji: Option<String>, origin: Option<ConnectionId>) -> Result<MessageReaction> {
+        self.set_reaction(caller, message, emoji.as_deref(), origin).await
+    }
+
+    async fn star(&self, caller: &Caller, message: MessageId, is_starred: bool) -> Result<MessageStarred> {
+        self.set_star(caller, message, is_starred).await
+    }
+
+    async fn starred(&self, caller: &Caller, cursor: Option<String>, limit: Option<i64>) -> Result<MessagePage> {
+        self.starred_page(caller, cursor.as_deref(), limit).await
+    }
+
+    async fn expire(&self) -> Result<bool> {
+        let batch = self.deps.limits.expiry_batch;
+        Ok(self.deps.changes.expire(self.deps.env.now(), batch).await? == batch)
     }
 
     async fn search(&self, caller: &Caller, request: SearchRequest) -> Result<SearchPage> {

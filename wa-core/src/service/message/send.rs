@@ -8,8 +8,8 @@ use crate::error::{Denied, Error, FieldError, Missing, Result};
 use crate::faults::planted;
 use crate::id::{ChatId, ConnectionId, MessageId, UserId};
 use crate::limits::Limits;
-use crate::message::{Content, Fingerprint, Message, MessageView, ReplyPreview};
-use crate::ports::{Appended, EnvExt, NewMessage};
+use crate::message::{Content, Fingerprint, Message, MessageView};
+use crate::ports::{Appended, EnvExt, NewMessage, Reply};
 use crate::receipt::Status;
 use crate::service::access::{Access, enter};
 use crate::session::Caller;
@@ -68,7 +68,7 @@ impl Draft {
             client_msg_id: if planted("key_ignored") { format!("{} {}", self.client_msg_id, created_at) } else { self.client_msg_id.clone() },
             fingerprint: self.fingerprint,
             content: self.content.clone(),
-            reply_to: decision.announced_reply(),
+            reply_to: decision.reply.clone(),
             forwarded_from: None,
             withheld_from: decision.withheld_from,
             expires_at: decision.lifetime.map(|lifetime| created_at.after(lifetime)),
@@ -87,30 +87,15 @@ struct Decision {
     reply: Option<Reply>,
 }
 
-/// The message that is answered.
-struct Reply {
-    preview: ReplyPreview,
-    /// Whether everybody who gets the answer could see it.
-    is_open: bool,
-}
-
 impl Decision {
     /// One that allows nothing: the store then looks for a repeat, and stores nothing.
     const fn to_find_a_repeat(kind: ChatKind) -> Self {
         Self { kind, version: Membership::NO_VERSION, withheld_from: None, lifetime: None, reply: None }
     }
-
-    /// The line that goes out with the event, the same for everybody. Of a message that was kept from somebody it stays
-    /// empty; whoever can see that message finds the line in their history.
-    fn announced_reply(&self) -> Option<ReplyPreview> {
-        let reply = self.reply.as_ref()?;
-        let preview = if reply.is_open { reply.preview.preview.clone() } else { String::new() };
-        Some(ReplyPreview { preview, ..reply.preview.clone() })
-    }
 }
 
 /// Whether the member may send by the rules of the chat alone. Returns who never sees what they send.
-fn permission(access: &Access) -> Result<Option<UserId>> {
+pub(super) fn permission(access: &Access) -> Result<Option<UserId>> {
     let (membership, member) = (&access.membership, access.member()?);
     match membership.kind {
         ChatKind::Direct if planted("block_ignored") => Ok(None),
@@ -120,6 +105,16 @@ fn permission(access: &Access) -> Result<Option<UserId>> {
             Err(Error::Denied(Denied::Forbidden("Only admins may send messages in this group")))
         }
         ChatKind::Group => Ok(None),
+    }
+}
+
+/// Only people who are or were in the chat can be mentioned: one who has just left is no reason to lose a message.
+pub(super) fn known_mentions(content: &Content, membership: &Membership) -> Result<()> {
+    match content {
+        Content::Text(text) if text.mentions.iter().any(|mention| !membership.members.contains_key(&mention.user_id)) => {
+            Err(Error::invalid("payload.mentions", "must name people of this chat"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -164,25 +159,24 @@ impl MessageService {
     async fn decide(&self, access: &Access, draft: &Draft) -> Result<Decision> {
         let withheld_from = permission(access)?;
         let membership = &access.membership;
+        known_mentions(&draft.content, membership)?;
         let reply = match draft.reply_to {
-            Some(id) => Some(self.reply(access, id).await?),
+            Some(id) => {
+                let unknown = || Error::invalid("reply_to_message_id", "must be a message of this chat that you can see");
+                Some(self.answered(access, id).await?.ok_or_else(unknown)?)
+            }
             None => None,
         };
         Ok(Decision { kind: membership.kind, version: membership.version, withheld_from, lifetime: membership.auto_delete_timer.lifetime(), reply })
     }
 
-    async fn reply(&self, access: &Access, id: MessageId) -> Result<Reply> {
-        let answered = self.deps.messages.get(&access.viewer(self.deps.env.now()), &[id]).await?.into_iter().next();
-        let answered = answered.ok_or_else(|| Error::invalid("reply_to_message_id", "must be a message of this chat that you can see"))?;
-        let sender_name = self.deps.names.of(answered.sender_id).await?;
-        let preview = ReplyPreview {
-            message_id: answered.id,
-            sender_id: answered.sender_id,
-            sender_name: sender_name.to_string(),
-            kind: answered.kind,
-            preview: answered.preview(),
+    /// The message that is answered, if whoever answers can see it.
+    pub(super) async fn answered(&self, access: &Access, id: MessageId) -> Result<Option<Reply>> {
+        let Some(answered) = self.deps.messages.get(&access.viewer(self.deps.env.now()), &[id]).await?.into_iter().next() else {
+            return Ok(None);
         };
-        Ok(Reply { preview, is_open: answered.withheld_from.is_none() })
+        let sender_name = self.deps.names.of(answered.sender_id).await?;
+        Ok(Some(Reply { preview: answered.reply_preview(sender_name.to_string()), at: answered.located() }))
     }
 
     /// Who repeats a message that was accepted gets it, though they could not send it any more: they only ask what

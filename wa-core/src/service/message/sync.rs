@@ -87,6 +87,7 @@ impl MessageService {
                 receipts: states.marks(&access.membership),
                 messages: self.views_with(&access, &states, changed.messages).await?,
                 hidden_message_ids: changed.hidden,
+                stars: changed.stars,
                 rev: changed.complete_to,
                 // Also when something came in between: the client asks again and gets it.
                 limited: changed.complete_to < chat.rev,

@@ -8,10 +8,11 @@ use crate::chat::Membership;
 use crate::error::Missing;
 use crate::error::Result;
 use crate::id::{ChatId, MessageId, UserId};
-use crate::message::{Message, MessageView, ReplyPreview, Seq};
+use crate::message::{Message, MessageView, ReplyPreview, Seq, Source};
+use crate::ports::{ChatStore, MessageStore};
 use crate::privacy::{PrivacySettings, may_see_reads};
 use crate::receipt::{Marks, MarksView, Status};
-use crate::service::access::{Access, admit};
+use crate::service::access::{Access, admit, reaches};
 
 /// Who received and read what in some chats, and who may know of it.
 pub(super) struct States {
@@ -77,10 +78,23 @@ impl MessageService {
 
     /// As [`Self::views`], with the states at hand.
     pub(super) async fn views_with(&self, access: &Access, states: &States, messages: Vec<Message>) -> Result<Vec<MessageView>> {
+        if messages.is_empty() {
+            return Ok(Vec::new());
+        }
         let previews = self.previews(access, messages.iter().filter_map(|message| message.reply_to)).await?;
+        let places: Vec<Seq> = messages.iter().map(|message| message.seq).collect();
+        let mut annotations = self.deps.annotations.annotations(&access.viewer(self.deps.env.now()), &places).await?;
+        let sources = messages.iter().filter_map(|message| message.forwarded_from).collect();
+        let readable = readable(&*self.deps.messages, &*self.deps.chats, access.user_id(), sources).await?;
         let view = |message: &Message| {
             let preview = message.reply_to.and_then(|id| previews.get(&id).cloned());
-            MessageView::of(message, states.status(&access.membership, message), preview)
+            let added = annotations.remove(&message.seq).unwrap_or_default();
+            MessageView {
+                reactions: added.reactions,
+                is_starred: added.is_starred,
+                forwarded_from: message.forwarded_from.filter(|source| readable.contains(source)),
+                ..MessageView::of(message, states.status(&access.membership, message), preview)
+            }
         };
         Ok(messages.iter().map(view).collect())
     }
@@ -119,13 +133,22 @@ impl MessageService {
         let ids: Vec<MessageId> = ids.into_iter().collect();
         let answered = self.deps.messages.get(&access.viewer(self.deps.env.now()), &ids).await?;
         let names = self.deps.names.all(&answered.iter().map(|message| message.sender_id).collect::<Vec<_>>()).await?;
-        let preview = |message: &Message| ReplyPreview {
-            message_id: message.id,
-            sender_id: message.sender_id,
-            sender_name: names.get(&message.sender_id).map_or_else(String::new, ToString::to_string),
-            kind: message.kind,
-            preview: message.preview(),
-        };
-        Ok(answered.iter().map(|message| (message.id, preview(message))).collect())
+        let name = |user| names.get(&user).map_or_else(String::new, ToString::to_string);
+        Ok(answered.iter().map(|message| (message.id, message.reply_preview(name(message.sender_id)))).collect())
     }
+}
+
+/// Those of these messages that this user may read where they first stood.
+async fn readable(messages: &dyn MessageStore, chats: &dyn ChatStore, user: UserId, sources: BTreeSet<Source>) -> Result<BTreeSet<Source>> {
+    let ids: Vec<MessageId> = sources.iter().map(|source| source.message_id).collect();
+    if ids.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let mut readable = BTreeSet::new();
+    for located in messages.locate(&ids).await? {
+        if chats.membership(located.chat_id).await?.is_some_and(|membership| reaches(&membership, &located, user)) {
+            readable.insert(Source { chat_id: located.chat_id, message_id: located.message_id });
+        }
+    }
+    Ok(readable)
 }

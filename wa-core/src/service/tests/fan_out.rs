@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::mocks::{MockChatStore, MockContactStore, MockUserStore};
+use super::mocks::{MockChatStore, MockContactStore, MockMessageStore, MockUserStore};
 use super::{ALICE, BOB, CAROL, CHAT, direct, down, env, member, membership, message, settings_of, strangers};
-use crate::api::FanOutApi;
+use crate::api::{FanOutApi, Share};
 use crate::chat::{ChatKind, Member, Membership};
-use crate::event::{Event, Fact, MessageDeleted, MessageNew, MessageStatus};
-use crate::id::{DeviceId, EventId, MessageId, UserId};
-use crate::message::{MessageView, Rev, Seq};
+use crate::event::{Event, Fact, MessageDeleted, MessageEdited, MessageNew, MessageReaction, MessageStarred, MessageStatus};
+use crate::id::{ChatId, DeviceId, EventId, MessageId, UserId};
+use crate::message::{Message, MessageView, Reaction, Rev, Seq, Source};
 use crate::ports::Env;
 use crate::privacy::ShownTo;
 use crate::receipt::Status;
@@ -24,7 +24,12 @@ fn service(membership: Option<Membership>, silent: &'static [UserId]) -> FanOutS
     chats.expect_membership().returning(move |_| Ok(membership.clone().map(Arc::new)));
     let mut users = MockUserStore::new();
     users.expect_privacy().returning(move |ids| Ok(settings_of(ids, |user, settings| settings.read_receipts = !silent.contains(&user))));
-    FanOutService::new(FanOutDeps { chats: Arc::new(chats), users: Arc::new(users), contacts: Arc::new(MockContactStore::new()) })
+    FanOutService::new(FanOutDeps {
+        chats: Arc::new(chats),
+        messages: Arc::new(MockMessageStore::new()),
+        users: Arc::new(users),
+        contacts: Arc::new(MockContactStore::new()),
+    })
 }
 
 async fn recipients(membership: Membership, fact: Fact) -> Vec<UserId> {
@@ -33,7 +38,14 @@ async fn recipients(membership: Membership, fact: Fact) -> Vec<UserId> {
 
 fn new_message(withheld_from: Option<UserId>) -> Fact {
     let message = MessageView::of(&message(3, ALICE), Status::Sent, None);
-    Fact::MessageNew(MessageNew { message: Arc::new(message), withheld_from, chat_kind: ChatKind::Direct, sender_name: String::new(), origin: None })
+    Fact::MessageNew(MessageNew {
+        message: Arc::new(message),
+        answered: None,
+        withheld_from,
+        chat_kind: ChatKind::Direct,
+        sender_name: String::new(),
+        origin: None,
+    })
 }
 
 fn read_by(user_id: UserId, sender_ids: &[UserId]) -> Fact {
@@ -109,6 +121,7 @@ async fn a_message_deleted_for_oneself_concerns_nobody_else() {
             rev: Rev::new(4),
             deleted_by: BOB,
             for_everyone,
+            withheld_from: None,
             origin: None,
         })
     };
@@ -145,7 +158,12 @@ async fn presence_goes_to_those_watchers_who_may_see_it() {
             relations.get_mut(&(BOB, ALICE)).expect("is asked for").viewer_is_contact = true;
             Ok(relations)
         });
-        let service = FanOutService::new(FanOutDeps { chats: Arc::new(MockChatStore::new()), users: Arc::new(users), contacts: Arc::new(contacts) });
+        let service = FanOutService::new(FanOutDeps {
+            chats: Arc::new(MockChatStore::new()),
+            messages: Arc::new(MockMessageStore::new()),
+            users: Arc::new(users),
+            contacts: Arc::new(contacts),
+        });
         assert_eq!(service.recipients(&presence, &[CAROL, BOB, ALICE, BOB]).await.expect("resolves"), expected);
         assert_eq!(service.recipients(&presence, &[]).await.expect("resolves"), []);
     }
@@ -157,7 +175,12 @@ async fn presence_of_somebody_whose_settings_are_not_known_goes_to_nobody() {
     users.expect_privacy().returning(|_| Ok(std::collections::BTreeMap::new()));
     let mut contacts = MockContactStore::new();
     contacts.expect_relations().returning(|pairs| Ok(strangers(pairs)));
-    let service = FanOutService::new(FanOutDeps { chats: Arc::new(MockChatStore::new()), users: Arc::new(users), contacts: Arc::new(contacts) });
+    let service = FanOutService::new(FanOutDeps {
+        chats: Arc::new(MockChatStore::new()),
+        messages: Arc::new(MockMessageStore::new()),
+        users: Arc::new(users),
+        contacts: Arc::new(contacts),
+    });
     let presence = event(Fact::Presence { user_id: ALICE, online: true, last_seen: None });
     assert_eq!(service.recipients(&presence, &[BOB]).await.expect("resolves"), []);
 }
@@ -172,6 +195,102 @@ async fn ended_sessions_concern_devices_and_no_users() {
 async fn what_cannot_be_looked_up_is_not_sent() {
     let mut chats = MockChatStore::new();
     chats.expect_membership().returning(|_| down());
-    let service = FanOutService::new(FanOutDeps { chats: Arc::new(chats), users: Arc::new(MockUserStore::new()), contacts: Arc::new(MockContactStore::new()) });
+    let service = FanOutService::new(FanOutDeps {
+        chats: Arc::new(chats),
+        messages: Arc::new(MockMessageStore::new()),
+        users: Arc::new(MockUserStore::new()),
+        contacts: Arc::new(MockContactStore::new()),
+    });
     assert_eq!(service.recipients(&event(new_message(None)), &[]).await.expect_err("is refused").code(), "UNAVAILABLE");
+}
+
+/// The shares of an event by what differs in them: for whom the source, the answered line, a star and how many reactions.
+async fn shares(service: &FanOutService, fact: Fact, users: &[UserId]) -> Vec<(Vec<UserId>, bool, bool, bool, usize)> {
+    let shares = service.shares(&event(fact), users).await.expect("resolves");
+    let told = |share: Share| {
+        let message = share.message;
+        (share.users, message.forwarded_from.is_some(), message.reply_to_preview.is_some(), message.is_starred, message.reactions.len())
+    };
+    shares.into_iter().map(told).collect()
+}
+
+#[tokio::test]
+async fn a_plain_message_is_one_object_for_everybody() {
+    assert_eq!(shares(&service(None, &[]), new_message(None), &[ALICE, BOB]).await, [(vec![ALICE, BOB], false, false, false, 0)]);
+}
+
+#[tokio::test]
+async fn an_answered_line_is_for_those_who_can_see_what_is_answered() {
+    let withheld = Message { withheld_from: Some(BOB), ..message(1, ALICE) };
+    let line = Some(withheld.reply_preview("Alice".to_owned()));
+    let answer = |at: &Message| {
+        let view = MessageView::of(&message(3, ALICE), Status::Sent, line.clone());
+        let Fact::MessageNew(new) = new_message(None) else { unreachable!() };
+        Fact::MessageNew(MessageNew { message: Arc::new(view), answered: Some(at.located()), ..new })
+    };
+    let told = shares(&service(Some(direct()), &[]), answer(&withheld), &[ALICE, BOB]).await;
+    assert_eq!(told, [(vec![BOB], false, false, false, 0), (vec![ALICE], false, true, false, 0)]);
+    let late = Member { joined_seq: Seq::new(2), ..member(CAROL) };
+    let group = membership(ChatKind::Group, [member(ALICE), member(BOB), late]);
+    let told = shares(&service(Some(group), &[]), answer(&message(1, BOB)), &[ALICE, BOB, CAROL]).await;
+    assert_eq!(told, [(vec![CAROL], false, false, false, 0), (vec![ALICE, BOB], false, true, false, 0)]);
+}
+
+#[tokio::test]
+async fn a_source_is_named_to_those_who_may_read_it() {
+    let elsewhere = ChatId::from_uuid(uuid::Uuid::from_u128(0xee));
+    let source = Message { chat_id: elsewhere, ..message(9, CAROL) };
+    let mut chats = MockChatStore::new();
+    chats.expect_membership().returning(move |chat| {
+        let members = if chat == elsewhere { vec![member(ALICE), left(BOB), member(CAROL)] } else { vec![member(ALICE), member(BOB)] };
+        Ok(Some(Arc::new(Membership { chat_id: chat, ..membership(ChatKind::Group, members) })))
+    });
+    let mut messages = MockMessageStore::new();
+    let located = source.located();
+    messages.expect_locate().returning(move |_| Ok(vec![located]));
+    let service = FanOutService::new(FanOutDeps {
+        chats: Arc::new(chats),
+        messages: Arc::new(messages),
+        users: Arc::new(MockUserStore::new()),
+        contacts: Arc::new(MockContactStore::new()),
+    });
+    let forwarded = Message { forwarded_from: Some(Source { chat_id: elsewhere, message_id: source.id }), ..message(3, ALICE) };
+    let Fact::MessageNew(new) = new_message(None) else { unreachable!() };
+    let fact = Fact::MessageNew(MessageNew { message: Arc::new(MessageView::of(&forwarded, Status::Sent, None)), ..new });
+    assert_eq!(shares(&service, fact, &[ALICE, BOB]).await, [(vec![BOB], false, false, false, 0), (vec![ALICE], true, false, false, 0)]);
+}
+
+#[tokio::test]
+async fn an_edit_keeps_ones_own_star_and_the_reactions_one_may_see() {
+    let reactions = [ALICE, BOB].map(|user_id| Reaction { emoji: "👍".to_owned(), user_id, timestamp: env().now() }).to_vec();
+    let view = MessageView { reactions, ..MessageView::of(&message(3, ALICE), Status::Sent, None) };
+    let edited = MessageEdited {
+        message: Arc::new(view),
+        answered: None,
+        withheld_from: None,
+        withheld_reactions: vec![(BOB, ALICE)],
+        starred_by: vec![BOB],
+        origin: None,
+    };
+    assert_eq!(recipients(direct(), Fact::MessageEdited(edited.clone())).await, [ALICE, BOB]);
+    let told = shares(&service(Some(direct()), &[]), Fact::MessageEdited(edited), &[ALICE, BOB]).await;
+    assert_eq!(told, [(vec![ALICE], false, false, false, 1), (vec![BOB], false, false, true, 2)]);
+}
+
+#[tokio::test]
+async fn what_becomes_of_a_message_is_for_those_who_may_see_it() {
+    let late = Member { joined_seq: Seq::new(3), ..member(CAROL) };
+    let group = || membership(ChatKind::Group, [member(ALICE), left(BOB), late.clone()]);
+    let (message_id, seq, rev) = (MessageId::from_uuid(uuid::Uuid::from_u128(3)), Seq::new(3), Rev::new(4));
+    let reaction = |withheld_from| {
+        Fact::MessageReaction(MessageReaction { message_id, chat_id: CHAT, seq, rev, user_id: ALICE, emoji: None, withheld_from, origin: None })
+    };
+    assert_eq!(recipients(group(), reaction(None)).await, [ALICE]);
+    assert_eq!(recipients(direct(), reaction(Some(BOB))).await, [ALICE]);
+    let starred = Fact::MessageStarred(MessageStarred { message_id, chat_id: CHAT, seq, rev, user_id: BOB, is_starred: true });
+    assert_eq!(recipients(direct(), starred.clone()).await, [BOB]);
+    assert_eq!(recipients(group(), starred).await, []);
+    let deleted = MessageDeleted { message_id, chat_id: CHAT, seq, rev, deleted_by: ALICE, for_everyone: true, withheld_from: None, origin: None };
+    assert_eq!(recipients(group(), Fact::MessageDeleted(deleted.clone())).await, [ALICE]);
+    assert_eq!(recipients(direct(), Fact::MessageDeleted(MessageDeleted { withheld_from: Some(BOB), ..deleted })).await, [ALICE]);
 }

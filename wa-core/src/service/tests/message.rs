@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 
-use super::mocks::{MockChatStore, MockContactStore, MockMessageStore, MockReceiptStore, MockSearchStore, MockUserStore};
+use super::mocks::{MockAnnotationStore, MockChangeStore, MockChatStore, MockContactStore, MockMessageStore, MockReceiptStore, MockSearchStore, MockUserStore};
 use super::{ALICE, BOB, CAROL, CHAT, caller, direct, down, env, limits, member, membership, message, settings_of, user};
 use crate::api::{HistoryQuery, MessageApi, SendMessage, Sent, SyncRequest};
 use crate::chat::{AutoDeleteTimer, ChatKind, Member, Membership, Role};
@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::id::{ChatId, MessageId, UserId};
 use crate::limits::Limits;
 use crate::message::{Message, Seq};
-use crate::ports::{Appended, Env, NewMessage};
+use crate::ports::{Appended, Env, NewMessage, Reply};
 use crate::receipt::{ReceiptTimes, Receipted, Status};
 use crate::service::{MessageDeps, MessageService, Names};
 
@@ -55,9 +55,13 @@ impl Ports {
     fn service(self) -> MessageService {
         let users = Arc::new(self.users);
         let (env, limits) = (env(), limits());
+        let mut annotations = MockAnnotationStore::new();
+        annotations.expect_annotations().returning(|_, _| Ok(std::collections::BTreeMap::new()));
         MessageService::new(MessageDeps {
             names: Arc::new(Names::new(users.clone(), env.clone(), &limits)),
             messages: Arc::new(self.messages),
+            changes: Arc::new(MockChangeStore::new()),
+            annotations: Arc::new(annotations),
             receipts: Arc::new(self.receipts),
             search: Arc::new(MockSearchStore::new()),
             chats: Arc::new(self.chats),
@@ -226,15 +230,7 @@ async fn an_answer_carries_a_line_of_what_it_answers() {
     let (sent, appended) = answer_to(Some(message(1, BOB)), &[stored()]).await;
     let shown = sent.expect("is sent").message.reply_to_preview.expect("has one");
     assert_eq!((shown.sender_name.as_str(), shown.preview.as_str()), ("User b", "message 1"));
-    assert_eq!(appended[0].reply_to.as_ref(), Some(&shown));
-}
-
-#[tokio::test]
-async fn an_answer_to_what_the_other_side_never_saw_does_not_quote_it_to_them() {
-    let withheld = Message { withheld_from: Some(BOB), ..message(1, ALICE) };
-    let (sent, appended) = answer_to(Some(withheld), &[stored()]).await;
-    assert_eq!(sent.expect("is sent").message.reply_to_preview.expect("has one").preview, "message 1");
-    assert_eq!(appended[0].reply_to.as_ref().expect("has one").preview, "");
+    assert_eq!(appended[0].reply_to, Some(Reply { preview: shown, at: message(1, BOB).located() }));
 }
 
 #[tokio::test]

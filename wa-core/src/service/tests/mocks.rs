@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use mockall::mock;
 
 use crate::chat::{Chat, ChatCursor, Membership};
+use crate::emoji::Emoji;
 use crate::event::Event;
 use crate::group::InviteHash;
 use crate::id::{ChatId, ConnectionId, DeviceId, EventId, MessageId, UserId};
@@ -18,6 +19,7 @@ use crate::privacy::{PrivacySettings, Relation};
 use crate::receipt::{Located, Marks, NewReceipt, ReceiptTimes};
 use crate::search::SearchTerms;
 use crate::session::{OtpAttempt, Rotation, Session, TokenHash};
+use crate::star::StarCursor;
 use crate::time::Timestamp;
 use crate::user::{Contact, ProfileUpdate, User};
 
@@ -81,7 +83,31 @@ mock! {
         async fn changed(&self, viewer: &Viewer, since: Rev, limit: usize) -> Stored<Changed>;
         async fn undelivered(&self, user: UserId, now: Timestamp, limit: usize) -> Stored<Undelivered>;
         async fn summaries(&self, viewers: &[Viewer]) -> Stored<Vec<Summary>>;
-        async fn hide(&self, viewer: &Viewer, id: MessageId, event_id: EventId, origin: Option<ConnectionId>) -> Stored<Option<Hidden>>;
+        async fn hide(&self, viewer: &Viewer, id: MessageId, event_id: EventId, origin: Option<ConnectionId>) -> Stored<Option<Revision>>;
+    }
+}
+
+mock! {
+    pub(super) ChangeStore {}
+
+    #[async_trait]
+    impl ChangeStore for ChangeStore {
+        async fn edit(&self, change: Change, edit: Edit) -> Stored<Outcome<Message>>;
+        async fn delete(&self, change: Change) -> Stored<Outcome<Revision>>;
+        async fn forward(&self, forward: Forward) -> Stored<Forwarded>;
+        async fn expire(&self, now: Timestamp, limit: usize) -> Stored<usize>;
+    }
+}
+
+mock! {
+    pub(super) AnnotationStore {}
+
+    #[async_trait]
+    impl AnnotationStore for AnnotationStore {
+        async fn react(&self, change: Change, emoji: Option<Emoji>, withheld_from: Option<UserId>) -> Stored<Outcome<Revision>>;
+        async fn star(&self, change: Change, is_starred: bool) -> Stored<Outcome<Revision>>;
+        async fn annotations(&self, viewer: &Viewer, places: &[Seq]) -> Stored<BTreeMap<Seq, Annotations>>;
+        async fn starred(&self, user: UserId, now: Timestamp, after: Option<StarCursor>, limit: usize) -> Stored<Vec<Starred>>;
     }
 }
 

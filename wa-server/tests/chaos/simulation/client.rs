@@ -36,6 +36,7 @@ pub(super) struct Shown {
     pub(super) is_edited: bool,
     pub(super) reactions: BTreeMap<String, String>,
     pub(super) is_forwarded: bool,
+    pub(super) is_starred: bool,
 }
 
 /// A chat as it is shown and compared.
@@ -157,6 +158,13 @@ impl Model {
                 }
                 self.raise(&chat, rev)
             }
+            "message.starred" if rev > self.rev(&chat) => {
+                let known = self.chats.entry(chat.clone()).or_default();
+                if let Some(message) = known.messages.get_mut(&integer(&data["seq"])) {
+                    message["is_starred"] = data["is_starred"].clone();
+                }
+                self.raise(&chat, rev)
+            }
             "chat.updated" if rev > self.rev(&chat) => {
                 let known = self.chats.entry(chat.clone()).or_default();
                 let changes = &data["changes"];
@@ -235,6 +243,11 @@ impl Model {
             chat.mark(&user, integer(&marks["delivered_up_to_seq"]), integer(&marks["read_up_to_seq"]));
             for run in marks["delivered_beyond"].as_array().unwrap() {
                 chat.beyond.extend((integer(&run["from"])..=integer(&run["to"])).map(|seq| (user.clone(), seq)));
+            }
+        }
+        for star in item["stars"].as_array().unwrap() {
+            if let Some(message) = chat.messages.values_mut().find(|message| message["message_id"] == star["message_id"]) {
+                message["is_starred"] = star["is_starred"].clone();
             }
         }
         chat.messages.retain(|_, message| !hidden.contains(message["message_id"].as_str().unwrap()));
@@ -318,6 +331,7 @@ impl Chat {
                 is_edited: !is_deleted && message["edited_at"].is_string(),
                 reactions: if is_deleted { BTreeMap::new() } else { reactions(message) },
                 is_forwarded: message["forwarded"] == true,
+                is_starred: !is_deleted && message["is_starred"] == true,
             }
         };
         let counts = |seq: i64, message: &Value| seq > read && message["sender_id"] != me && message["type"] != "system" && message["is_deleted"] != true;
