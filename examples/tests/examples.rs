@@ -138,6 +138,17 @@ async fn bot_answers_whoever_writes() {
 }
 
 #[tokio::test]
+async fn team_shows_each_member_what_is_theirs_to_see() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let output = Command::new(env!("CARGO_BIN_EXE_team")).env("DATA_DIR", directory.path()).output().await.expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let expected = "Ann sees:\n  Ann created the group \"Kitchen\"\n  The oven is hot\n  Ann added Cem\n  Ann removed Ben\n  Who has the salt?\n\
+                    Cem sees:\n  Ann added Cem\n  Ann removed Ben\n  Who has the salt?\n\
+                    Ben: NOT_CHAT_MEMBER\n";
+    assert_eq!(String::from_utf8(output.stdout).expect("text"), expected);
+}
+
+#[tokio::test]
 async fn core_alone_tells_what_the_rules_say() {
     let output = Command::new(env!("CARGO_BIN_EXE_core_alone")).output().await.expect("it runs");
     assert!(output.status.success());

@@ -494,3 +494,44 @@ fn a_chat_that_is_gone_is_told_and_forgotten() {
     world.view.synced(SyncAnswer { chats: Vec::new(), removed_chat_ids: vec![chat_id(0)], complete: true });
     assert_eq!(world.view.take(), [Told { event: Some(ServerEvent::ChatRemoved { chat_id: chat_id(0) }), position: Some((chat_id(0), None)) }]);
 }
+
+/// The chat objects that were told, by their revision.
+fn told_chats(view: &mut View) -> Vec<i64> {
+    let chats = view.take().into_iter().filter_map(|told| if let Some(ServerEvent::Chat(chat)) = told.event { Some(chat.rev.get()) } else { None });
+    chats.collect()
+}
+
+#[test]
+fn a_new_group_is_told_though_its_first_message_comes_before_it() {
+    let mut log = Log::default();
+    log.rows.push(Row { mine: false, rev: 1, version: 0, withheld: false, hidden: false, hidden_rev: 0 });
+    log.rev = 2;
+    let mut view = View::new(user(1), &State::default());
+    drop(view.start_sync(100));
+    view.message(Box::new(log.view(0, 1)));
+    assert!(told_chats(&mut view).is_empty());
+    view.created(Box::new(log.changed(0, 0, 100).chat));
+    assert_eq!(told_chats(&mut view), [2]);
+    view.changed(&WireChange { chat_id: chat_id(0), rev: Rev::new(2) });
+    assert!(!view.wants_sync() && !view.has_holes(), "its members are told of with the same revision");
+    assert_eq!(view.start_sync(100).chats[&chat_id(0)], Rev::new(2));
+}
+
+#[test]
+fn a_change_of_a_chat_is_asked_for_once_it_is_heard_of() {
+    let mut world = World::new(State::default());
+    world.run(&Step::Append { chat: 0, mine: false, withheld: false });
+    world.settle();
+    world.view.take();
+    assert!(!world.view.wants_sync());
+    world.view.changed(&WireChange { chat_id: chat_id(0), rev: Rev::new(1) });
+    assert!(!world.view.wants_sync(), "that is known");
+    world.view.changed(&WireChange { chat_id: chat_id(0), rev: Rev::new(2) });
+    assert!(world.view.wants_sync());
+    drop(world.view.start_sync(100));
+    world.logs[0].rev = 2;
+    world.view.synced(SyncAnswer { chats: vec![world.logs[0].changed(0, 1, 100)], removed_chat_ids: Vec::new(), complete: true });
+    assert_eq!((told_chats(&mut world.view), world.view.wants_sync()), (vec![2], false));
+    world.view.changed(&WireChange { chat_id: chat_id(1), rev: Rev::new(7) });
+    assert!(world.view.wants_sync(), "a chat not heard of yet");
+}

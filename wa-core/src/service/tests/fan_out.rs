@@ -6,7 +6,9 @@ use super::mocks::{MockChatStore, MockContactStore, MockMessageStore, MockUserSt
 use super::{ALICE, BOB, CAROL, CHAT, direct, down, env, member, membership, message, settings_of, strangers};
 use crate::api::{FanOutApi, Share};
 use crate::chat::{ChatKind, Member, Membership};
-use crate::event::{Event, Fact, MessageDeleted, MessageEdited, MessageNew, MessageReaction, MessageStarred, MessageStatus};
+use crate::event::{
+    ChatChanges, ChatUpdated, Event, Fact, MemberChanged, MessageDeleted, MessageEdited, MessageNew, MessageReaction, MessageStarred, MessageStatus,
+};
 use crate::id::{ChatId, DeviceId, EventId, MessageId, UserId};
 use crate::message::{Message, MessageView, Reaction, Rev, Seq, Source};
 use crate::ports::Env;
@@ -144,6 +146,37 @@ async fn a_new_chat_is_not_announced_to_whoever_has_blocked_its_maker() {
     assert_eq!(recipients(direct(), created.clone()).await, [ALICE, BOB]);
     assert_eq!(recipients(blocking(BOB), created.clone()).await, [ALICE]);
     assert_eq!(recipients(blocking(ALICE), created).await, [ALICE, BOB]);
+}
+
+/// A group of Alice and Bob, who came later; Carol has left it.
+fn group() -> Membership {
+    let late = Member { joined_seq: Seq::new(5), ..member(BOB) };
+    let gone = Member { left_seq: Some(Seq::new(7)), ..member(CAROL) };
+    membership(ChatKind::Group, [member(ALICE), late, gone])
+}
+
+#[tokio::test]
+async fn a_new_group_is_announced_to_those_who_were_in_it_from_the_beginning() {
+    let created = Fact::ChatCreated { chat_id: CHAT, created_by: ALICE, group: None };
+    assert_eq!(recipients(group(), created).await, [ALICE]);
+}
+
+#[tokio::test]
+async fn who_is_removed_is_told_so_though_they_are_out_and_nobody_twice() {
+    let removed = |user_id| {
+        let display_name = "Somebody".to_owned();
+        Fact::MemberRemoved(MemberChanged { chat_id: CHAT, user_id, display_name, by: ALICE, group_name: "Friends".to_owned(), rev: Rev::new(9) })
+    };
+    assert_eq!(recipients(group(), removed(CAROL)).await, [ALICE, BOB, CAROL]);
+    assert_eq!(recipients(group(), removed(BOB)).await, [ALICE, BOB], "who has come back meanwhile gets it once");
+    // Of a group that ended with them, only they are told.
+    assert_eq!(service(None, &[]).recipients(&event(removed(CAROL)), &[]).await.expect("resolves"), [CAROL]);
+}
+
+#[tokio::test]
+async fn what_changes_in_a_group_is_told_to_who_is_in_it() {
+    let updated = ChatUpdated { chat_id: CHAT, chat_kind: ChatKind::Group, changes: ChatChanges::default(), updated_by: CAROL, rev: Rev::new(9) };
+    assert_eq!(recipients(group(), Fact::ChatUpdated(updated)).await, [ALICE, BOB]);
 }
 
 #[tokio::test]
