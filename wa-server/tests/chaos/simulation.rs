@@ -32,6 +32,9 @@ use crate::support::{number, seed};
 const DEVICES: [usize; 6] = [0, 1, 2, 3, 0, 1];
 const USERS: usize = 4;
 
+/// From here on `back` counts among one's own messages.
+const OWN: u8 = 6;
+
 /// Operations of one history, at the most.
 const LENGTH: usize = 90;
 
@@ -56,6 +59,9 @@ struct Simulation {
     steps: usize,
     texts: usize,
 }
+
+/// How many requests of each kind were to be allowed, and to be refused: what a run has tried.
+static COUNTS: Mutex<BTreeMap<String, [u64; 2]>> = Mutex::new(BTreeMap::new());
 
 /// What an operation came to, in the protocol it went over.
 enum Outcome {
@@ -85,6 +91,8 @@ impl Outcome {
     /// Checks it against what must come of it. Returns whether it was allowed.
     fn judge(&self, verdict: Verdict, what: &str) -> Result<bool, String> {
         let (status, code) = self.code();
+        let kind: String = what.chars().filter(|letter| !letter.is_ascii_digit()).collect();
+        COUNTS.lock().unwrap().entry(kind).or_default()[usize::from(verdict != Verdict::Allowed)] += 1;
         match verdict {
             Verdict::Allowed if status < 300 => Ok(true),
             Verdict::Refused(..) if verdict == Verdict::Refused(status, code_of(&code)) => Ok(false),
@@ -150,6 +158,20 @@ impl Simulation {
 
     fn device(&self, device: u8) -> usize {
         usize::from(device) % self.devices.len()
+    }
+
+    /// A device to act in a chat: any, or, past those, one of somebody who is in it.
+    fn actor(&self, device: u8, chat: usize) -> usize {
+        let (number, all) = (usize::from(device), self.devices.len());
+        let inside: Vec<usize> = (0..all).filter(|device| self.truth.chats[chat].is_in(self.devices[*device].user)).collect();
+        if number < all || inside.is_empty() { number % all } else { inside[number % inside.len()] }
+    }
+
+    /// A user to change a chat: any, or, past those, one of its admins.
+    fn changer(&self, user: u8, chat: u8) -> usize {
+        let Some(chat) = self.chat(chat).filter(|_| usize::from(user) >= USERS) else { return usize::from(user) % USERS };
+        let admins: Vec<usize> = self.truth.chats[chat].present().filter(|(_, member)| member.is_admin).map(|(user, _)| user).collect();
+        if admins.is_empty() { usize::from(user) % USERS } else { admins[usize::from(user) % admins.len()] }
     }
 
     fn chat(&self, chat: u8) -> Option<usize> {
@@ -234,15 +256,15 @@ impl Simulation {
             Op::Star { device, chat, back, is_starred } => self.star(device, chat, back, is_starred).await,
             Op::Forward { device, chat, back, target } => self.forward(device, chat, back, target).await,
             Op::Group { user, others } => self.group(usize::from(user) % USERS, others).await,
-            Op::Add { user, chat, other } => self.add(usize::from(user) % USERS, chat, usize::from(other) % USERS).await,
-            Op::Remove { user, chat, other } => self.remove(usize::from(user) % USERS, chat, usize::from(other) % USERS).await,
-            Op::Role { user, chat, other, is_admin } => self.role(usize::from(user) % USERS, chat, usize::from(other) % USERS, is_admin).await,
+            Op::Add { user, chat, other } => self.add(self.changer(user, chat), chat, usize::from(other) % USERS).await,
+            Op::Remove { user, chat, other } => self.remove(self.changer(user, chat), chat, usize::from(other) % USERS).await,
+            Op::Role { user, chat, other, is_admin } => self.role(self.changer(user, chat), chat, usize::from(other) % USERS, is_admin).await,
             Op::Rename { user, chat } => {
                 self.texts += 1;
-                self.profile(usize::from(user) % USERS, chat, json!({ "name": format!("Group {}", self.texts) })).await
+                self.profile(self.changer(user, chat), chat, json!({ "name": format!("Group {}", self.texts) })).await
             }
-            Op::AdminOnly { user, chat, is_admin_only } => self.profile(usize::from(user) % USERS, chat, json!({ "is_admin_only": is_admin_only })).await,
-            Op::Timer { user, chat, timer } => self.timer(usize::from(user) % USERS, chat, usize::from(timer)).await,
+            Op::AdminOnly { user, chat, is_admin_only } => self.profile(self.changer(user, chat), chat, json!({ "is_admin_only": is_admin_only })).await,
+            Op::Timer { user, chat, timer } => self.timer(self.changer(user, chat), chat, usize::from(timer)).await,
             Op::Join { user, chat } => self.join(usize::from(user) % USERS, chat).await,
             Op::Block { user, other } => self.block(usize::from(user) % USERS, usize::from(other) % USERS, true).await,
             Op::Unblock { user, other } => self.block(usize::from(user) % USERS, usize::from(other) % USERS, false).await,
@@ -345,7 +367,7 @@ impl Simulation {
 
     async fn send(&mut self, device: u8, chat: u8, back: Option<u8>, body: String) -> Checked {
         let Some(chat) = self.chat(chat) else { return Ok(()) };
-        let device = self.device(device);
+        let device = self.actor(device, chat);
         let user = self.devices[device].user;
         let mut data = json!({ "client_msg_id": format!("key {}", self.texts), "type": "text", "payload": { "body": body } });
         if let Some(seq) = back.and_then(|back| self.visible(chat, user, back)) {
@@ -424,10 +446,13 @@ impl Simulation {
         Outcome::Rest(answer).judge(verdict, "a key used for something else").map(drop)
     }
 
-    /// The place of the message so far back from the newest that a user can see.
+    /// The place of the message so far back from the newest that a user can see, of their own from [`OWN`] on.
     fn visible(&self, chat: usize, user: usize, back: u8) -> Option<i64> {
-        let visible = self.truth.chats[chat].visible(user, self.world.now());
-        visible.len().checked_sub(1 + usize::from(back)).map(|index| visible[index])
+        let of = &self.truth.chats[chat];
+        let visible = of.visible(user, self.world.now());
+        let own: Vec<i64> = visible.iter().copied().filter(|seq| of.at(*seq).sender == user && !of.at(*seq).is_system).collect();
+        let among = if back < OWN || own.is_empty() { visible } else { own };
+        (!among.is_empty()).then(|| among[among.len() - 1 - usize::from(back) % among.len()])
     }
 
     async fn read(&mut self, device: u8, chat: u8, back: u8) -> Checked {
@@ -674,5 +699,8 @@ fn random_histories_keep_every_promise() {
         if (number + 1) % 500 == 0 {
             println!("simulation: {} histories", number + 1);
         }
+    }
+    for (kind, [allowed, refused]) in &*COUNTS.lock().unwrap() {
+        println!("simulation: {kind}: {allowed} allowed, {refused} refused");
     }
 }

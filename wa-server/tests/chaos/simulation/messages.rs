@@ -25,7 +25,8 @@ pub(super) struct Target {
 impl Simulation {
     /// A message that somebody can see, or else any, which they must be refused.
     pub(super) fn target(&self, device: u8, chat: u8, back: u8) -> Option<Target> {
-        let (device, chat) = (self.device(device), self.chat(chat)?);
+        let chat = self.chat(chat)?;
+        let device = self.actor(device, chat);
         let (user, of) = (self.devices[device].user, &self.truth.chats[chat]);
         let (seq, verdict) = match (self.visible(chat, user, back), of.entry(user)) {
             (Some(seq), _) => (seq, Verdict::Allowed),
