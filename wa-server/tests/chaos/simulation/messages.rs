@@ -45,6 +45,11 @@ impl Simulation {
         self.truth.chats[target.chat].at_mut(target.seq)
     }
 
+    /// The other side of a direct chat, if they have blocked whoever acts.
+    fn blocker(&self, target: &Target) -> Option<usize> {
+        self.truth.peer(&self.truth.chats[target.chat], target.user).filter(|peer| self.truth.has_blocked(*peer, target.user))
+    }
+
     /// What comes of changing a message or sending it on, for whoever may.
     fn unless_unfit(&self, target: &Target, verdict: Verdict) -> Verdict {
         match self.at(target) {
@@ -78,7 +83,10 @@ impl Simulation {
             return Ok(());
         }
         let is_late = self.world.now() - message.sent_at > EDIT_WINDOW;
-        let verdict = self.unless_unfit(&target, if message.sender != target.user || is_late { FORBIDDEN } else { Verdict::Allowed });
+        let may_send = self.truth.may_send(&self.truth.chats[target.chat], target.user);
+        let verdict = self.unless_unfit(&target, if message.sender != target.user || is_late { FORBIDDEN } else { may_send });
+        // The other side goes on seeing what it said to them.
+        let blocker = self.blocker(&target).filter(|_| self.at(&target).withheld_from.is_none());
         self.texts += 1;
         let body = format!("edit {}", self.texts);
         let payload = json!({ "body": body });
@@ -86,6 +94,10 @@ impl Simulation {
         let outcome = self.request(target.device, "message.edit", json!({ "message_id": target.id, "payload": payload }), rest).await?;
         if outcome.judge(verdict, &format!("an edit of user {}", target.user))? {
             let message = self.at_mut(&target);
+            match blocker {
+                Some(blocker) => drop(message.before_edit.entry(blocker).or_insert_with(|| (message.body.clone(), message.is_edited))),
+                None => message.before_edit.clear(),
+            }
             (message.body, message.is_edited) = (body, true);
             self.devices[target.device].is_behind = true;
         }
@@ -120,7 +132,13 @@ impl Simulation {
         if emoji.is_none() && (self.at(&target).is_deleted || self.at(&target).is_system) {
             return Ok(());
         }
-        let verdict = self.unless_unfit(&target, Verdict::Allowed);
+        let of = &self.truth.chats[target.chat];
+        let has_blocked = self.truth.peer(of, target.user).is_some_and(|peer| self.truth.has_blocked(target.user, peer));
+        let verdict = match self.unless_unfit(&target, Verdict::Allowed) {
+            Verdict::Allowed | CONFLICT if has_blocked && emoji.is_some() => Verdict::Refused(403, "USER_BLOCKED"),
+            verdict => verdict,
+        };
+        let blocker = self.blocker(&target);
         let path = format!("/messages/{}/react", target.id);
         let rest = match emoji {
             Some(emoji) => ("POST", path, Some(json!({ "emoji": emoji }))),
@@ -131,7 +149,7 @@ impl Simulation {
             let user = target.user;
             let message = self.at_mut(&target);
             match emoji {
-                Some(emoji) => drop(message.reactions.insert(user, emoji.to_owned())),
+                Some(emoji) => drop(message.reactions.insert(user, (emoji.to_owned(), blocker))),
                 None => drop(message.reactions.remove(&user)),
             }
             self.devices[target.device].is_behind = true;
@@ -178,7 +196,7 @@ impl Simulation {
         }
         let id = text(&outcome.data()["forwarded_messages"][0]["message_id"]);
         let sent = self.message(user, to, &id).await?;
-        let (now, body) = (self.world.now(), self.at(&target).body.clone());
+        let (now, body) = (self.world.now(), self.at(&target).says_to(user).0.to_owned());
         let into = &mut self.truth.chats[to];
         check(integer(&sent["seq"]) == into.last_seq() + 1, || format!("a forward stands at {} after {}", sent["seq"], into.last_seq()))?;
         let message = Message::text(id, user, body, withheld_from, now);

@@ -48,7 +48,10 @@ pub(super) struct Message {
     pub(super) is_deleted: bool,
     pub(super) is_edited: bool,
     pub(super) is_system: bool,
-    pub(super) reactions: BTreeMap<usize, String>,
+    /// By who gave it: the reaction, and who never sees it.
+    pub(super) reactions: BTreeMap<usize, (String, Option<usize>)>,
+    /// Who goes on seeing what it said before an edit, and whether that was edited.
+    pub(super) before_edit: BTreeMap<usize, (String, bool)>,
     pub(super) stars: BTreeSet<usize>,
     pub(super) sent_at: i64,
     pub(super) expires_at: Option<i64>,
@@ -56,6 +59,11 @@ pub(super) struct Message {
 }
 
 impl Message {
+    /// What it says to somebody, and whether that is an edit.
+    pub(super) fn says_to(&self, user: usize) -> (&str, bool) {
+        self.before_edit.get(&user).map_or((&self.body, self.is_edited), |(body, is_edited)| (body, *is_edited))
+    }
+
     /// A message of the server, told in somebody's name.
     pub(super) const fn system(id: String, sender: usize, withheld_from: Option<usize>, sent_at: i64) -> Self {
         let mut message = Self::text(id, sender, String::new(), withheld_from, sent_at);
@@ -75,6 +83,7 @@ impl Message {
             is_edited: false,
             is_system: false,
             reactions: BTreeMap::new(),
+            before_edit: BTreeMap::new(),
             stars: BTreeSet::new(),
             sent_at,
             expires_at: None,
@@ -325,17 +334,18 @@ impl Truth {
         if shown["is_deleted"] != message.is_deleted || (message.is_deleted && shown["payload"]["body"] != "This message was deleted") {
             return fail("the deletion");
         }
-        if !message.is_deleted && !message.is_system && shown["payload"]["body"] != message.body.as_str() {
+        if !message.is_deleted && !message.is_system && shown["payload"]["body"] != message.says_to(user).0 {
             return fail("the text");
         }
-        let given: BTreeMap<String, String> = message.reactions.iter().map(|(user, emoji)| (self.users[*user].clone(), emoji.clone())).collect();
+        let visible = message.reactions.iter().filter(|(_, (_, withheld_from))| *withheld_from != Some(user));
+        let given: BTreeMap<String, String> = visible.map(|(user, (emoji, _))| (self.users[*user].clone(), emoji.clone())).collect();
         if !message.is_deleted && reactions(shown) != given {
             return fail("the reactions");
         }
         if shown["is_starred"] != (message.stars.contains(&user) && !message.is_deleted) && !message.is_deleted {
             return fail("the star");
         }
-        if !message.is_deleted && shown["edited_at"].is_string() != message.is_edited {
+        if !message.is_deleted && shown["edited_at"].is_string() != message.says_to(user).1 {
             return fail("the edit");
         }
         if !message.is_system && shown["status"] != self.status(chat, seq, user) {
