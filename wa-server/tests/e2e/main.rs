@@ -11,6 +11,7 @@ mod embedded;
 mod groups;
 mod lifecycle;
 mod matrix;
+mod message_life;
 mod messages;
 mod presence;
 mod search;

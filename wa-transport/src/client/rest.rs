@@ -443,7 +443,7 @@ impl Client {
     /// Deletes a message for everyone: the sender's right, and in a group its admins'.
     ///
     /// # Errors
-    /// FORBIDDEN, NOT_ADMIN, NOT_FOUND family.
+    /// FORBIDDEN, NOT_FOUND family.
     pub async fn delete_for_everyone(&self, message: MessageId) -> Result<(), ClientError> {
         self.act(Call::new(Method::DELETE, format!("/messages/{message}")).query("for", Some("everyone"))).await
     }

@@ -45,7 +45,7 @@ pub(super) struct DeleteQuery {
 /// Deletes a message: for the caller alone, or for everyone, which leaves a tombstone. Repeating it changes nothing.
 #[utoipa::path(delete, path = "/messages/{id}", operation_id = "delete_message", tag = "messages", params(("id" = MessageId, Path, description = "The message"), DeleteQuery), responses(
     (status = 204, description = "Deleted"),
-    (status = 403, description = "FORBIDDEN, NOT_ADMIN: neither its sender nor an admin of the group; NOT_CHAT_MEMBER"),
+    (status = 403, description = "FORBIDDEN: neither its sender nor an admin of the group; NOT_CHAT_MEMBER"),
     (status = 404, description = "MESSAGE_NOT_FOUND"),
     (status = 422, description = "VALIDATION_ERROR: for is neither me nor everyone")))]
 pub(super) async fn delete(State(rest): State<Shared>, Auth(caller): Auth, Path(id): Path<MessageId>, Query(query): Query<DeleteQuery>) -> Done {

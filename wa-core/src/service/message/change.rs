@@ -73,10 +73,10 @@ impl MessageService {
             let reached = self.reach(caller, id).await?;
             reached.no_system()?;
             let Reached { access, message } = &reached;
+            let Some(content) = &message.content else { return Err(tombstone()) };
             if message.sender_id != caller.user_id {
                 return Err(Error::Denied(Denied::Forbidden("Only its sender may edit a message")));
             }
-            let Some(content) = &message.content else { return Err(tombstone()) };
             if self.deps.env.now().since(message.created_at) > self.deps.limits.edit_window {
                 return Err(Error::Denied(Denied::Forbidden("The time in which this message could be edited is over")));
             }
@@ -103,10 +103,9 @@ impl MessageService {
             reached.no_system()?;
             let Reached { access, message } = &reached;
             if message.sender_id != caller.user_id {
-                match access.membership.kind {
-                    ChatKind::Group if access.member()?.role == Role::Admin => {}
-                    ChatKind::Group => return Err(Error::Denied(Denied::NotAdmin)),
-                    ChatKind::Direct => return Err(Error::Denied(Denied::Forbidden("Only its sender may delete a message for everyone"))),
+                let is_admin = access.membership.kind == ChatKind::Group && access.member()?.role == Role::Admin;
+                if !is_admin {
+                    return Err(Error::Denied(Denied::Forbidden("Only its sender, or an admin of the group, may delete a message for everyone")));
                 }
             }
             if let Some(deleted) = settled(self.deps.changes.delete(self.change(&reached, origin)).await?)? {
