@@ -81,6 +81,13 @@ impl Outcome {
         }
     }
 
+    fn said(&self) -> &Value {
+        match self {
+            Self::Rest(answer) => &answer.body,
+            Self::Frame(frame) => frame,
+        }
+    }
+
     fn data(&self) -> &Value {
         match self {
             Self::Rest(answer) => answer.data(),
@@ -96,7 +103,7 @@ impl Outcome {
         match verdict {
             Verdict::Allowed if status < 300 => Ok(true),
             Verdict::Refused(..) if verdict == Verdict::Refused(status, code_of(&code)) => Ok(false),
-            _ => Err(format!("{what} must be {verdict:?}, and is {status} {code}")),
+            _ => Err(format!("{what} must be {verdict:?}, and is {status} {code}: {}", self.said())),
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::client::{integer, text};
-use super::truth::{CONFLICT, FORBIDDEN, Message, NO_CHAT, NO_MESSAGE, NOT_ADMIN, Verdict};
+use super::truth::{CONFLICT, FORBIDDEN, Message, NO_CHAT, NO_MESSAGE, Verdict};
 use super::{Checked, Outcome, Simulation, check};
 
 /// How long a message may be edited, in milliseconds.
@@ -110,7 +110,6 @@ impl Simulation {
         let verdict = match target.verdict {
             Verdict::Allowed if message.is_system => FORBIDDEN,
             Verdict::Allowed if message.sender == target.user || of.is_admin(target.user) => Verdict::Allowed,
-            Verdict::Allowed if of.is_group => NOT_ADMIN,
             Verdict::Allowed => FORBIDDEN,
             refused => refused,
         };

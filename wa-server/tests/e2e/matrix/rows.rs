@@ -116,7 +116,6 @@ impl Row {
             _ if may && object == Object::Tombstone && self.refuses_tombstones => Refused(409, "CONFLICT"),
             _ if may => Done(self.ok),
             On::Chat => Refused(403, "NOT_ADMIN"),
-            On::Message if self.needs == Needs::SenderOrAdmin => Refused(403, "NOT_ADMIN"),
             _ => Refused(403, "FORBIDDEN"),
         }
     }
