@@ -48,6 +48,12 @@ const DEFECTS: &[Defect] = &[
     defect("joined_seq_ignored", SIMULATION, "must not see place"),
     defect("role_unchecked", SIMULATION, "NOT_ADMIN"),
     defect("admin_only_ignored", SIMULATION, "FORBIDDEN"),
+    defect("star_shared", SIMULATION, "the star"),
+    defect("expired_shown", SIMULATION, "must not see place"),
+    defect("edit_window_ignored", SIMULATION, "an edit of user"),
+    defect("edit_past_block", SIMULATION, "the text"),
+    defect("anybody_buries", SIMULATION, "a deletion for everyone"),
+    defect("reaction_past_block", SIMULATION, "reaction"),
     defect("sync_cut_short", SIMULATION, "did not converge"),
 ];
 

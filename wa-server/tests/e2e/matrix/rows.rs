@@ -107,13 +107,13 @@ impl Row {
             (Object::OtherDevice, _) | (_, Caller::Stranger) => return absent,
             (_, Caller::Left | Caller::Kicked) => return Refused(403, "NOT_CHAT_MEMBER"),
             (Object::Pair | Object::Quarrel, _) if self.needs == Needs::Admin => return Refused(422, "VALIDATION_ERROR"),
+            (Object::Tombstone, _) if self.refuses_tombstones => return Refused(409, "CONFLICT"),
             (_, Caller::Admin) => self.needs != Needs::Sender || object == Object::Own,
             (Object::Own, _) => true,
             (Object::Pair | Object::Quarrel, _) => true,
             _ => self.needs == Needs::Anybody,
         };
         match self.on {
-            _ if may && object == Object::Tombstone && self.refuses_tombstones => Refused(409, "CONFLICT"),
             _ if may => Done(self.ok),
             On::Chat => Refused(403, "NOT_ADMIN"),
             _ => Refused(403, "FORBIDDEN"),
