@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{bench, chat, chats, completions, contacts, devices, group, history, login, logout, profile, search, send, tail};
+use crate::commands::{bench, chat, chats, completions, contacts, devices, group, history, login, logout, messages, profile, search, send, tail};
 use crate::output::{Format, Output};
 use crate::session::{Account, DEFAULT_PROFILE, DEFAULT_SERVER};
 
@@ -72,6 +72,8 @@ pub(crate) enum Command {
     Tail(tail::Tail),
     History(history::History),
     Search(search::Search),
+    #[command(subcommand)]
+    Messages(messages::Messages),
     Bench(bench::Bench),
     Completions(completions::Completions),
 }

@@ -33,6 +33,11 @@ impl Failure {
         Self { code: 4, message: Some(message.into()) }
     }
 
+    /// What is told to the person.
+    pub(crate) fn into_message(self) -> String {
+        self.message.unwrap_or_default()
+    }
+
     /// Ctrl-C.
     pub(crate) const fn interrupted() -> Self {
         Self { code: 130, message: None }

@@ -309,9 +309,9 @@ class App {
     }
   }
 
-  sendText(body) {
+  sendText(body, quote) {
     this.#typingAt = 0; // a message ends the typing
-    try { this.outbox.add(this.openId, 'text', { body }); return true; } catch (error) {
+    try { this.outbox.add(this.openId, 'text', { body }, quote); return true; } catch (error) {
       toast(error.message);
       return false;
     }
@@ -334,6 +334,19 @@ class App {
     if (!await confirmed('Delete for me?', 'The message disappears from your devices. Others keep it.', 'Delete')) return;
     if (await this.attempt(api('DELETE', `/messages/${m.message_id}?for=me`)) !== false) this.store.hide(chat, m.message_id);
   }
+
+  // What came of these is told by an event, also to this device.
+
+  async deleteForEveryone(m) {
+    if (!await confirmed('Delete for everyone?', 'Everybody sees that a message was deleted, but not what it said.', 'Delete')) return;
+    await this.attempt(api('DELETE', `/messages/${m.message_id}?for=everyone`));
+  }
+
+  async edit(m, body) { return await this.attempt(api('PATCH', `/messages/${m.message_id}`, { payload: { body } })) !== false; }
+
+  async react(m, emoji) { await this.attempt(api(emoji ? 'POST' : 'DELETE', `/messages/${m.message_id}/react`, emoji ? { emoji } : undefined)); }
+
+  async star(chat, m, on) { await this.attempt(api(on ? 'POST' : 'DELETE', `/messages/${m.message_id}/star`)); }
 
   async copy(text) {
     if (await this.attempt(navigator.clipboard.writeText(text)) !== false) toast('Copied.');

@@ -29,9 +29,10 @@ export class Outbox {
 
   of(chatId) { return this.items.filter((item) => item.chat_id === chatId); }
 
-  /** Queues a message; throws when it can never be sent. */
-  add(chat_id, type, payload) {
-    const item = { client_msg_id: uuid(), chat_id, type, payload, created_at: new Date().toISOString() };
+  /** Queues a message, in answer to `quote` if there is one; throws when it can never be sent. */
+  add(chat_id, type, payload, quote = null) {
+    const item = { client_msg_id: uuid(), chat_id, type, payload, created_at: new Date().toISOString(),
+      reply_to_message_id: quote?.message_id ?? null, reply_to_preview: quote };
     if (new TextEncoder().encode(JSON.stringify(item)).length > FRAME) throw new Error('This message is too long to send.');
     this.items.push(item);
     this.#save();
@@ -56,9 +57,9 @@ export class Outbox {
     if (this.#busy) return;
     this.#busy = true;
     for (let failures = 0, item; this.#io.ready() && (item = this.items.find((i) => !i.error));) {
-      const { client_msg_id, chat_id, type, payload } = item;
+      const { client_msg_id, chat_id, type, payload, reply_to_message_id = null } = item;
       try {
-        const answer = await this.#io.request('message.send', { chat_id, client_msg_id, type, payload });
+        const answer = await this.#io.request('message.send', { chat_id, client_msg_id, type, payload, reply_to_message_id });
         failures = 0;
         this.#io.onSent(item, answer);
         this.remove(client_msg_id);

@@ -116,7 +116,16 @@ export class Store {
     if (old && RANK[old.status] > RANK[fresh.status]) fresh.status = old.status;
     chat.log.splice(at, old ? 1 : 0, fresh);
     chat.byId.set(fresh.message_id, fresh);
+    if (old) this.#requote(chat, fresh);
     chat.last_seq = Math.max(chat.last_seq ?? 0, fresh.seq);
+  }
+
+  /** A message says something else now: so do the lines of it that its answers show. */
+  #requote(chat, m) {
+    for (const answer of chat.log) {
+      if (answer.reply_to_message_id !== m.message_id || !answer.reply_to_preview) continue;
+      answer.reply_to_preview = { ...answer.reply_to_preview, preview: null, type: m.type, payload: m.payload, is_deleted: m.is_deleted };
+    }
   }
 
   /** A message that came by itself: below `lo` it is left to the history. */
@@ -200,7 +209,7 @@ export class Store {
   revs() { return Object.fromEntries([...this.chats].map(([id, chat]) => [id, chat.rev])); }
 
   applySync({ chats, removed_chat_ids }) {
-    for (const { chat: snap, rev, messages, receipts, limited } of chats) {
+    for (const { chat: snap, rev, messages, receipts, limited, hidden_message_ids = [], stars = [] } of chats) {
       const known = this.chats.has(snap.chat_id);
       const chat = this.putChat(snap);
       for (const m of messages) this.#arrive(chat, m);
@@ -212,6 +221,8 @@ export class Store {
         for (const m of messages) this.#put(chat, m);
         Object.assign(chat, { lo: 0, top: true });
       }
+      for (const id of hidden_message_ids) if (!chat.hidden.has(id)) this.hide(chat, id);
+      for (const { message_id, is_starred } of stars) this.#star(chat, message_id, is_starred);
       chat.rev = limited ? snap.rev : known ? Math.max(chat.rev, rev) : rev;
       for (const ahead of [...chat.ahead.keys()]) if (ahead <= chat.rev) chat.ahead.delete(ahead);
       chat.own = chat.own.filter((seq) => { const m = chat.log[place(chat.log, seq)]; return m?.seq === seq && !m.rev; });
@@ -289,9 +300,12 @@ export class Store {
         if (chat.last_message?.message_id === data.message_id) this.io.refetch(chat.chat_id);
         return this.#note(chat, data.rev);
       case 'message.deleted':
-        if (data.for !== 'everyone' && !data.deleted_for_everyone) return this.hide(chat, data.message_id);
+        if (data.for !== 'everyone' && !data.deleted_for_everyone) {
+          this.hide(chat, data.message_id);
+          return this.#note(chat, data.rev);
+        }
         this.#change(chat, data, () => ({
-          is_deleted: true, reactions: [], payload: { body: 'This message was deleted' },
+          is_deleted: true, is_starred: false, reactions: [], payload: { body: 'This message was deleted' },
         }));
         if (data.seq <= chat.unread.seq || chat.last_message?.message_id === data.message_id) this.io.refetch(chat.chat_id);
         return this.#note(chat, data.rev);
@@ -301,6 +315,9 @@ export class Store {
           const { emoji, user_id, timestamp } = data;
           return { reactions: data.removed || !emoji ? others : [...others, { emoji, user_id, timestamp }] };
         });
+        return this.#note(chat, data.rev);
+      case 'message.starred':
+        this.#star(chat, data.message_id, data.is_starred);
         return this.#note(chat, data.rev);
       case 'message.status': return this.#status(chat, data);
       case 'typing': return this.#typing(chat, data);
@@ -327,7 +344,15 @@ export class Store {
 
   #change(chat, { message_id, rev }, change) {
     const m = chat.byId.get(message_id);
-    if (m && !(m.rev >= rev)) Object.assign(m, change(m), { rev });
+    if (!m || m.rev >= rev) return;
+    Object.assign(m, change(m), { rev });
+    if (m.is_deleted) this.#requote(chat, m);
+  }
+
+  /** A star is one's own: it does not change the message's `rev`. */
+  #star(chat, messageId, is_starred) {
+    const m = chat.byId.get(messageId);
+    if (m) m.is_starred = is_starred;
   }
 
   #typing(chat, { user_id, is_typing }) {

@@ -5,6 +5,8 @@ import { Search } from './search.js';
 
 const MEDIA = { image: '📷 Photo', video: '📹 Video', audio: '🎵 Audio', document: '📄 Document', location: '📍 Location' };
 const TICKS = { pending: 'Waiting to be sent', sent: 'Sent', delivered: 'Delivered', read: 'Read', failed: 'Not sent' };
+const EMOJI = ['👍', '❤️', '😂', '😮', '😢', '🙏'];
+const EDITABLE = 15 * 60_000; // milliseconds; the server has the last word
 const NEAR = 120; // pixels from an edge that count as being there
 
 // --- messages as text and as elements --------------------------------------------------------------------------------
@@ -72,16 +74,35 @@ function bubble(app, chat, m, status, withName) {
     m.forwarded && !m.is_deleted && h('small', null, 'Forwarded'),
     quote && !m.is_deleted && h('blockquote', null, h('b', null, quote.sender_name || app.store.name(quote.sender_id, chat)), h('div', null, preview(quote))),
     content(m),
-    h('div', { class: 'meta' }, m.edited_at && !m.is_deleted && 'edited', h('time', { datetime: m.created_at }, clock(m.created_at)),
+    h('div', { class: 'meta' }, m.is_starred && h('span', { role: 'img', 'aria-label': 'Starred' }, '★'), m.edited_at && !m.is_deleted && 'edited', h('time', { datetime: m.created_at }, clock(m.created_at)),
       status && icon(status, TICKS[status])),
     reactions(m.reactions),
     m.error && h('div', { class: 'error' }, m.error, ' ',
       h('button', { type: 'button', class: 'link', onclick: () => app.outbox.retry(m.client_msg_id) }, 'Try again'), ' ',
       h('button', { type: 'button', class: 'link', onclick: () => app.outbox.remove(m.client_msg_id) }, 'Discard')),
     m.seq && iconButton('more', 'Message actions', (e) => menu(e.currentTarget, [
+      !m.is_deleted && ['Reply', () => app.view.compose(chat, m, false)],
+      !m.is_deleted && ['React…', () => reactTo(app, m)],
+      !m.is_deleted && [m.is_starred ? 'Remove the star' : 'Star', () => app.star(chat, m, !m.is_starred)],
+      own && m.type === 'text' && !m.is_deleted && Date.now() - Date.parse(m.created_at) < EDITABLE && ['Edit', () => app.view.compose(chat, m, true)],
       m.type === 'text' && !m.is_deleted && navigator.clipboard && ['Copy text', () => app.copy(m.payload.body)],
       ['Delete for me', () => app.deleteForMe(chat, m)],
+      !m.is_deleted && mayDelete(app, chat, m) && ['Delete for everyone', () => app.deleteForEveryone(m)],
     ]), { 'data-f': 'more' }));
+}
+
+/** The sender may take a message back, and in a group an admin. */
+function mayDelete(app, chat, m) {
+  const role = chat.participants?.find((p) => p.user_id === app.store.me)?.role;
+  return m.sender_id === app.store.me || (chat.type === 'group' && role === 'admin');
+}
+
+/** A choice of emoji, at the message; one's own takes it back. */
+function reactTo(app, m) {
+  const own = m.reactions?.find((r) => r.user_id === app.store.me)?.emoji;
+  const at = $('log').querySelector(`[data-seq="${m.seq}"]`);
+  if (!at) return;
+  menu(at, [...new Set([own, ...EMOJI])].map((emoji) => emoji && [emoji === own ? `${emoji} Take back` : emoji, () => app.react(m, emoji === own ? null : emoji)]));
 }
 
 /** The log as a keyed list: days, messages, then what waits to be sent. */
@@ -126,6 +147,7 @@ export class View {
   #shown = null; // the chat in the log
   #toEnd = false; // show what was just sent
   #drafts = new Map();
+  #about = null; // `{chat, m, edits}`: the message that is being answered or edited
   #search;
 
   constructor(app) {
@@ -148,7 +170,8 @@ export class View {
       this.#send();
     });
     addEventListener('keydown', (e) => {
-      if (e.key === 'Escape' && !document.querySelector('dialog, .menu')) app.close();
+      if (e.key !== 'Escape' || document.querySelector('dialog, .menu')) return;
+      if (this.#about) this.compose(null); else app.close();
     });
   }
 
@@ -277,10 +300,12 @@ export class View {
     const log = $('log'), text = $('text');
     const moved = this.#shown !== (chat?.chat_id ?? null);
     if (moved) {
-      if (this.#shown) this.#drafts.set(this.#shown, text.value);
+      if (this.#shown && !this.#about?.edits) this.#drafts.set(this.#shown, text.value);
+      this.#about = null;
       this.#shown = chat?.chat_id ?? null;
       text.value = this.#drafts.get(this.#shown) ?? '';
       keyed(log, []);
+      this.compose(null);
       this.#grow();
     }
     if (!chat) return;
@@ -320,10 +345,34 @@ export class View {
     text.style.height = `${Math.min(text.scrollHeight, 160)}px`;
   }
 
-  #send() {
+  /** What is typed next answers this message, or replaces what it says; without one it stands for itself. */
+  compose(chat, m = null, edits = false) {
+    const text = $('text');
+    if (this.#about?.edits) text.value = '';
+    this.#about = m && { chat, m, edits };
+    $('about').hidden = !m;
+    if (!m) return this.#grow();
+    const title = edits ? 'Edit' : `Answer to ${this.#app.store.name(m.sender_id, chat)}`;
+    $('about').replaceChildren(h('span', { class: 'lines' }, h('b', null, title), h('small', { dir: 'auto' }, preview(m))),
+      iconButton('close', 'Cancel', () => this.compose(null)));
+    if (edits) text.value = m.payload.body;
+    this.#grow();
+    text.focus();
+  }
+
+  async #send() {
     const text = $('text');
     const body = text.value.trim();
-    if (!body || !this.#app.sendText(body)) return;
+    if (!body) return;
+    const about = this.#about;
+    if (about?.edits) {
+      if (body === about.m.payload.body || await this.#app.edit(about.m, body)) this.compose(null);
+      return;
+    }
+    const quote = about && { message_id: about.m.message_id, sender_id: about.m.sender_id, sender_name: this.#app.store.name(about.m.sender_id, about.chat),
+      type: about.m.type, preview: preview(about.m) };
+    if (!this.#app.sendText(body, quote)) return;
+    this.compose(null);
     this.#toEnd = true;
     text.value = '';
     this.#grow();

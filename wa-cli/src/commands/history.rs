@@ -3,7 +3,7 @@
 use wa_core::api::HistoryQuery;
 use wa_core::chat::{ChatKind, ChatView};
 use wa_core::id::{ChatId, UserId};
-use wa_core::message::{MessageKind, MessageView};
+use wa_core::message::{MessageKind, MessageView, cut};
 use wa_transport::client::{Client, ClientError};
 
 use crate::failure::Failure;
@@ -72,7 +72,25 @@ pub(crate) fn line(message: &MessageView, speaker: &str, output: Output) -> Stri
     if message.kind == MessageKind::System {
         return output.dim(&format!("{} {}", when(message.created_at), body(message)));
     }
-    format!("{} {}: {}", output.dim(&when(message.created_at)), output.bold(speaker), body(message))
+    let mut line = format!("{} {}: ", output.dim(&when(message.created_at)), output.bold(speaker));
+    if let Some(answered) = &message.reply_to_preview {
+        line += &output.dim(&format!("[to {}: {}] ", plain(&answered.sender_name), plain(&cut(&answered.preview, 40))));
+    }
+    if message.forwarded {
+        line += &output.dim("[forwarded] ");
+    }
+    line += &body(message);
+    if message.edited_at.is_some() && !message.is_deleted {
+        line += &output.dim(" (edited)");
+    }
+    for reaction in &message.reactions {
+        line.push(' ');
+        line += &plain(&reaction.emoji);
+    }
+    if message.is_starred {
+        line += " ★";
+    }
+    line
 }
 
 /// What a message says, in a line.

@@ -49,6 +49,11 @@ fn line(event: &ServerEvent) -> Option<String> {
         ServerEvent::Message(m) => format!("{} message in {} from {}: {}", when(m.created_at), m.chat_id, m.sender_id, body(m)),
         ServerEvent::MessageChanged(m) => format!("{} message {} changed: {}", when(m.updated_at), m.message_id, body(m)),
         ServerEvent::MessageDeleted(d) => format!("message {} in {} deleted", d.message_id, d.chat_id),
+        ServerEvent::Reaction(r) => match &r.emoji {
+            Some(emoji) => format!("{} by {} to message {} in {}", crate::output::plain(emoji), r.user_id, r.message_id, r.chat_id),
+            None => format!("no reaction any more by {} to message {} in {}", r.user_id, r.message_id, r.chat_id),
+        },
+        ServerEvent::Starred(s) => format!("message {} in {} {}", s.message_id, s.chat_id, if s.is_starred { "starred" } else { "no longer starred" }),
         ServerEvent::Receipt(r) => {
             let status = serde_json::to_value(r.status).ok()?;
             let what = match (r.up_to_seq, r.message_id) {

@@ -232,3 +232,34 @@ fn every_shell_gets_its_completions_and_a_closed_pipe_is_no_error() {
     let output = child.wait_with_output().expect("ends");
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
 }
+
+#[test]
+fn a_message_is_answered_edited_reacted_to_starred_forwarded_and_deleted() {
+    let world = World::new();
+    let said = world.run(&["send", "--as", "alice", "bob", "helo", "-o", "json"]).ok().json();
+    let id = said["message_id"].as_str().expect("an id").to_owned();
+    let mut bob = world.spawn(&["chat", "--as", "bob", "alice"]);
+    bob.until("helo");
+    world.run(&["messages", "edit", "--as", "alice", &id, "hello"]).ok();
+    bob.until("hello");
+    bob.type_in("/react 👍\n");
+    bob.until("“hello” got 👍 from you");
+    bob.type_in("/reply hi there\n");
+    bob.until("hi there");
+    bob.type_in("/star 2\n");
+    bob.until("“hello” has your star");
+    let shown = world.run(&["history", "--as", "bob", "alice"]).ok().stdout();
+    assert!(shown.contains("hello (edited) 👍 ★") && shown.contains(": hello] hi there"), "{shown}");
+    let starred = world.run(&["messages", "starred", "--as", "bob"]).ok().stdout();
+    assert!(starred.contains("hello"), "{starred}");
+    world.run(&["messages", "forward", "--as", "bob", &id, "alice"]).ok();
+    bob.until("[forwarded] hello");
+    world.run(&["messages", "react", "--as", "bob", &id]).ok();
+    bob.until("has no reaction of you any more");
+    world.run(&["messages", "delete", "--as", "bob", &id, "--everyone"]).code(1);
+    world.run(&["messages", "delete", "--as", "alice", &id, "--everyone"]).ok();
+    bob.until("“hello” was deleted");
+    bob.type_in("/nonsense\n/edit\n");
+    let ended = bob.end().ok();
+    assert!(ended.stderr().contains("There is no /nonsense") && ended.stderr().contains("/edit needs something"), "{}", ended.stderr());
+}

@@ -6,13 +6,14 @@ mod screen;
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use wa_core::id::{ChatId, MessageId};
 use wa_core::message::{MessageView, Seq};
-use wa_transport::client::{ClientError, ConnectOptions, Connection, Sent, ServerEvent, Start};
+use wa_transport::client::{Client, ClientError, ConnectOptions, Connection, Outgoing, Sent, ServerEvent, Start};
 
 use self::input::{Input, Paper};
-use self::screen::Screen;
+use self::screen::{Recent, Screen};
 use super::history::newest;
 use crate::failure::Failure;
 use crate::output::{Output, plain};
@@ -23,6 +24,9 @@ use crate::session::Account;
 const MAX_UNSENT: usize = 64;
 
 const HELP: &str = "Type a line and press Enter to send it. /quit or Ctrl-D leaves, //text sends text that begins with a slash.\n\
+/reply TEXT answers the newest message of the others, /edit TEXT changes your newest one, /delete takes it back for everyone,\n\
+/hide deletes the newest for you alone, /react EMOJI and /unreact, /star and /unstar, /forward WHO. A number means an older one:\n\
+/react 3 EMOJI is for the third newest.\n\
 ✓ stored by the server, ✓✓ delivered, ✓✓ read: seen.";
 
 /// Chat with somebody: history, live messages, ticks, typing and presence.
@@ -45,7 +49,7 @@ impl Chat {
         let history = newest(&client, chat.chat_id, self.history).await?;
         let is_interactive = !output.is_json() && io::stdin().is_terminal() && io::stdout().is_terminal();
         let (input, paper) = if is_interactive { input::terminal(output)? } else { (input::lines(), Paper::Stdout(output)) };
-        let mut conversation = Conversation::new(connection.clone(), Screen::new(connection.user_id(), chat, output), input, paper);
+        let mut conversation = Conversation::new(client, connection.clone(), Screen::new(connection.user_id(), chat, output), input, paper);
         let outcome = tokio::select! {
             outcome = conversation.hold(history) => outcome,
             Ok(()) = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
@@ -56,6 +60,7 @@ impl Chat {
 }
 
 struct Conversation {
+    client: Client,
     connection: Connection,
     chat: ChatId,
     screen: Screen,
@@ -71,11 +76,11 @@ struct Conversation {
 }
 
 impl Conversation {
-    fn new(connection: Connection, screen: Screen, input: mpsc::Receiver<Input>, paper: Paper) -> Self {
+    fn new(client: Client, connection: Connection, screen: Screen, input: mpsc::Receiver<Input>, paper: Paper) -> Self {
         let chat = screen.chat_id();
         let (unsent, sent) = send_in_order(connection.clone(), chat);
         let seen = mark_read(connection.clone(), chat);
-        Self { connection, chat, screen, input, paper, unsent, sent, in_flight: 0, last_sent: Seq::ZERO, seen }
+        Self { client, connection, chat, screen, input, paper, unsent, sent, in_flight: 0, last_sent: Seq::ZERO, seen }
     }
 
     async fn hold(&mut self, history: Vec<MessageView>) -> Result<(), Failure> {
@@ -102,7 +107,7 @@ impl Conversation {
                     Err(error) => return Err(self.leave(error.into(), is_over).await),
                 },
                 input = self.input.recv(), if !is_over && self.in_flight < MAX_UNSENT => match input {
-                    Some(Input::Line(line)) => is_over = self.typed(&line)?,
+                    Some(Input::Line(line)) => is_over = self.typed(&line).await?,
                     Some(Input::Typing) => self.connection.typing(self.chat, true).await?,
                     None => is_over = true,
                 },
@@ -135,12 +140,16 @@ impl Conversation {
     }
 
     /// A line was typed. Returns whether that was the last.
-    fn typed(&mut self, line: &str) -> Result<bool, Failure> {
+    async fn typed(&mut self, line: &str) -> Result<bool, Failure> {
         match line.trim() {
             "" => {}
             "/quit" | "/q" | "/exit" => return Ok(true),
             "/help" => self.paper.complain(HELP.to_owned())?,
-            command if command.starts_with('/') && !command.starts_with("//") => self.paper.complain(format!("There is no {command}. {HELP}"))?,
+            command if command.starts_with('/') && !command.starts_with("//") => {
+                if let Err(complaint) = self.command(command).await {
+                    self.paper.complain(complaint)?;
+                }
+            }
             _ => {
                 let text = line.strip_prefix('/').filter(|_| line.starts_with("//")).unwrap_or(line);
                 if self.unsent.try_send(text.to_owned()).is_ok() {
@@ -152,6 +161,37 @@ impl Conversation {
             }
         }
         Ok(false)
+    }
+
+    /// Does what a line that begins with a slash asks for, or says why not. What came of it is told as an event.
+    async fn command(&self, line: &str) -> Result<(), String> {
+        let (name, rest) = line.split_once(char::is_whitespace).map_or((line, ""), |(name, rest)| (name, rest.trim()));
+        let (number, rest) = match rest.split_once(char::is_whitespace).unwrap_or((rest, "")) {
+            (first, others) if first.parse::<usize>().is_ok() => (first.parse().unwrap_or(1), others.trim()),
+            _ => (1, rest),
+        };
+        let find = |which: fn(&Recent) -> bool| self.screen.recent(number, which).map(|recent| recent.id).ok_or("There is no such message.");
+        let with_text = || if rest.is_empty() { Err(format!("{name} needs something after it.")) } else { Ok(rest) };
+        let client = &self.client;
+        let outcome = match name {
+            "/reply" => {
+                let reply = Outgoing::text(with_text()?).in_reply_to(find(|recent| !recent.is_own)?);
+                client.send(self.chat, &reply).await.map(drop)
+            }
+            "/edit" => client.edit(find(|recent| recent.is_own)?, &json!({"body": with_text()?})).await.map(drop),
+            "/delete" => client.delete_for_everyone(find(|recent| recent.is_own)?).await,
+            "/hide" => client.delete_for_me(find(|_| true)?).await,
+            "/react" => client.react(find(|_| true)?, Some(with_text()?)).await,
+            "/unreact" => client.react(find(|_| true)?, None).await,
+            "/star" => client.star(find(|_| true)?, true).await,
+            "/unstar" => client.star(find(|_| true)?, false).await,
+            "/forward" => {
+                let to = people::chat(client, with_text()?).await.map_err(Failure::into_message)?;
+                client.forward(find(|_| true)?, &[to.chat_id]).await.map(drop)
+            }
+            _ => return Err(format!("There is no {name}. {HELP}")),
+        };
+        outcome.map_err(|error| format!("{name} was not done, because {error}"))
     }
 
     /// The connection has ended. A prompt that waits for a line must be answered first, or the terminal stays in its mode.

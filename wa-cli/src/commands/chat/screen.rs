@@ -1,6 +1,6 @@
 //! What a conversation looks like: events in, lines out. It prints nothing itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use wa_core::chat::ChatView;
 use wa_core::id::{ChatId, MessageId, UserId};
@@ -16,6 +16,9 @@ use crate::output::{Output, plain, when};
 /// Own messages whose ticks are followed.
 const MAX_FOLLOWED: usize = 500;
 
+/// Messages that commands may name.
+const MAX_RECENT: usize = 100;
+
 /// One of this person's messages.
 #[derive(Debug)]
 struct Own {
@@ -25,6 +28,14 @@ struct Own {
     /// Who has it at least.
     delivered: BTreeSet<UserId>,
     read: BTreeSet<UserId>,
+}
+
+/// A message that a command may name.
+#[derive(Debug)]
+pub(super) struct Recent {
+    pub(super) id: MessageId,
+    pub(super) is_own: bool,
+    preview: String,
 }
 
 /// A chat as it is shown.
@@ -37,6 +48,8 @@ pub(super) struct Screen {
     shown: Seq,
     last_of_others: Option<MessageId>,
     own: BTreeMap<Seq, Own>,
+    /// The newest messages, oldest first.
+    recent: VecDeque<Recent>,
     typing: bool,
     presence: Option<PresenceView>,
     is_connected: bool,
@@ -44,7 +57,18 @@ pub(super) struct Screen {
 
 impl Screen {
     pub(super) fn new(me: UserId, chat: ChatView, output: Output) -> Self {
-        Self { me, chat, output, shown: Seq::ZERO, last_of_others: None, own: BTreeMap::new(), typing: false, presence: None, is_connected: true }
+        Self {
+            me,
+            chat,
+            output,
+            shown: Seq::ZERO,
+            last_of_others: None,
+            own: BTreeMap::new(),
+            recent: VecDeque::new(),
+            typing: false,
+            presence: None,
+            is_connected: true,
+        }
     }
 
     pub(super) const fn chat_id(&self) -> ChatId {
@@ -79,8 +103,26 @@ impl Screen {
                 }
                 vec![self.message(message)]
             }
-            ServerEvent::MessageChanged(message) if message.chat_id == self.chat.chat_id => vec![format!("{} (changed)", self.said(message))],
-            ServerEvent::MessageDeleted(deleted) if deleted.chat_id == self.chat.chat_id => vec![self.output.dim("A message was deleted.")],
+            ServerEvent::MessageChanged(message) if message.chat_id == self.chat.chat_id => {
+                self.remember(message);
+                vec![format!("{} {}", self.output.dim("now"), self.said(message))]
+            }
+            ServerEvent::MessageDeleted(deleted) if deleted.chat_id == self.chat.chat_id => {
+                let told = self.about(deleted.message_id, "was deleted");
+                self.recent.retain(|recent| recent.id != deleted.message_id);
+                vec![self.output.dim(&told)]
+            }
+            ServerEvent::Reaction(reaction) if reaction.chat_id == self.chat.chat_id => {
+                let name = speaker(&self.chat, self.me, reaction.user_id);
+                let told = match &reaction.emoji {
+                    Some(emoji) => self.about(reaction.message_id, &format!("got {} from {name}", plain(emoji))),
+                    None => self.about(reaction.message_id, &format!("has no reaction of {name} any more")),
+                };
+                vec![self.output.dim(&told)]
+            }
+            ServerEvent::Starred(starred) if starred.chat_id == self.chat.chat_id => {
+                vec![self.output.dim(&self.about(starred.message_id, if starred.is_starred { "has your star ★" } else { "has no star any more" }))]
+            }
             ServerEvent::Receipt(receipt) if receipt.chat_id == self.chat.chat_id => self.receipt(receipt).into_iter().collect(),
             ServerEvent::Typing(typing) if typing.chat_id == self.chat.chat_id && typing.user_id != self.me => {
                 let began = typing.is_typing && !self.typing;
@@ -119,6 +161,29 @@ impl Screen {
         }
     }
 
+    /// A message by its number from the end, 1 being the newest, of those that `fits`.
+    pub(super) fn recent(&self, number: usize, fits: impl Fn(&Recent) -> bool) -> Option<&Recent> {
+        self.recent.iter().rev().filter(|recent| fits(recent)).nth(number.checked_sub(1)?)
+    }
+
+    fn remember(&mut self, message: &MessageView) {
+        let recent = Recent { id: message.message_id, is_own: message.sender_id == self.me, preview: cut(&body(message), 30) };
+        match self.recent.iter_mut().find(|known| known.id == recent.id) {
+            Some(known) => *known = recent,
+            None => self.recent.push_back(recent),
+        }
+        if self.recent.len() > MAX_RECENT {
+            self.recent.pop_front();
+        }
+    }
+
+    fn about(&self, message: MessageId, news: &str) -> String {
+        match self.recent.iter().find(|recent| recent.id == message) {
+            Some(recent) => format!("\u{201c}{}\u{201d} {news}", recent.preview),
+            None => format!("An older message {news}"),
+        }
+    }
+
     fn said(&self, message: &MessageView) -> String {
         line(message, &speaker(&self.chat, self.me, message.sender_id), self.output)
     }
@@ -130,6 +195,7 @@ impl Screen {
         if message.kind == MessageKind::System {
             return said;
         }
+        self.remember(message);
         if message.sender_id != self.me {
             self.last_of_others = Some(message.message_id);
             return said;
@@ -272,6 +338,24 @@ mod tests {
         assert!(lines(&read(1, Status::Read)).is_empty());
         assert_eq!(lines(&by_carol(Status::Delivered)), ["  ✓✓ delivered: hello"]);
         assert_eq!(lines(&by_carol(Status::Read)), ["  ✓✓ read: hello"]);
+    }
+
+    #[test]
+    fn what_becomes_of_a_message_is_told_by_what_it_says() {
+        let mut screen = screen();
+        let mut shown = |event: &ServerEvent| screen.event(event).expect("lines");
+        shown(&message(1, BOB, "hello"));
+        let chat_id = CHAT.parse().expect("an id");
+        let message_id = "018f3f6e-7b1c-7c4e-8a57-000000000101".parse().expect("an id");
+        let reaction = |emoji: Option<&str>| {
+            let (user_id, emoji) = (BOB.parse().expect("an id"), emoji.map(str::to_owned));
+            ServerEvent::Reaction(wa_transport::client::Reaction { chat_id, message_id, user_id, emoji })
+        };
+        assert_eq!(shown(&reaction(Some("👍"))), ["“hello” got 👍 from Bob"]);
+        assert_eq!(shown(&reaction(None)), ["“hello” has no reaction of Bob any more"]);
+        let deleted = wa_transport::client::Deleted { chat_id, message_id, for_everyone: true };
+        assert_eq!(shown(&ServerEvent::MessageDeleted(deleted)), ["“hello” was deleted"]);
+        assert_eq!(shown(&reaction(None)), ["An older message has no reaction of Bob any more"]);
     }
 
     #[test]
