@@ -33,12 +33,16 @@ pub struct SearchBounds {
 /// * `matches_are_bounded_per_chat_in_the_order_of_the_chats`
 /// * `only_the_named_chats_are_searched`
 /// * `what_the_viewer_cannot_see_is_not_found`
+/// * `an_edited_message_is_found_by_its_new_words`
+/// * `an_edit_of_its_sender_alone_is_found_by_both_words`
+/// * `a_message_deleted_for_everyone_is_not_found`
 /// * `a_bounded_catch_up_goes_on_with_the_next_search`
 #[async_trait]
 pub trait SearchStore: Send + Sync {
     /// The newest messages that meet every clause, among those the viewers can see and that were not deleted: newest
     /// first, chat after chat in the order of the viewers, until the limit is reached. Whatever was stored before the
-    /// call is found, unless more waits to be indexed than `catch_up` allows: then the newest messages are missing. All
-    /// viewers are of one user.
+    /// call is found, unless more waits to be indexed than `catch_up` allows: then the newest messages are missing. A
+    /// message may be among them for what it said, or says to others: it shows as the viewer sees it, and whoever ranks it
+    /// finds out. All viewers are of one user.
     async fn matches(&self, terms: &SearchTerms, viewers: &[Viewer], bounds: SearchBounds) -> Stored<Vec<Message>>;
 }

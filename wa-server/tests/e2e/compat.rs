@@ -195,11 +195,31 @@ async fn messages_are_named_within_their_chat() {
     let id = message["message_id"].as_str().unwrap();
     alice.delete(&format!("/chats/{other}/messages/{id}?for=me")).await.refused(404, "MESSAGE_NOT_FOUND");
     alice.delete(&format!("/chats/{chat}/messages/{}?for=me", uuid::Uuid::new_v4())).await.refused(404, "MESSAGE_NOT_FOUND");
+    let scoped = format!("/chats/{chat}/messages/{id}");
+    let elsewhere = format!("/chats/{other}/messages/{id}");
+    let edited = alice.patch(&scoped, json!({ "payload": { "body": "hello again" } })).await.ok(200);
+    assert_eq!(edited["payload"]["body"], "hello again");
+    alice.patch(&elsewhere, json!({ "payload": { "body": "no" } })).await.refused(404, "MESSAGE_NOT_FOUND");
+    bob.patch(&scoped, json!({ "payload": { "body": "no" } })).await.refused(403, "FORBIDDEN");
+    alice.put(&format!("{scoped}/star"), json!({})).await.ok(204);
+    let starred = app_get(&alice, "/messages/starred").await;
+    assert_eq!((&starred["items"], &starred["items"][0]["message_id"]), (&starred["messages"], &message["message_id"]));
+    alice.put(&format!("{elsewhere}/star"), json!({})).await.refused(404, "MESSAGE_NOT_FOUND");
+    alice.delete(&format!("{scoped}/star")).await.ok(204);
+    assert_eq!(alice.get("/messages/starred").await.ok(200)["messages"], json!([]));
+    bob.post(&format!("{scoped}/react"), json!({ "emoji": "👍" })).await.ok(204);
+    assert_eq!(alice.get(&format!("/chats/{chat}/messages")).await.ok(200)["messages"][0]["reactions"][0]["emoji"], "👍");
+    bob.delete(&format!("{scoped}/react")).await.ok(204);
+    bob.post(&format!("{scoped}/react"), json!({ "emoji": "no" })).await.refused(422, "VALIDATION_ERROR");
+    carol.post(&format!("{scoped}/react"), json!({ "emoji": "👍" })).await.refused(404, "CHAT_NOT_FOUND");
     alice.delete(&format!("/chats/{chat}/messages/nonsense")).await.refused(400, "BAD_REQUEST");
-    assert_eq!(alice.texts(&chat).await, ["hello"]);
-    alice.delete(&format!("/chats/{chat}/messages/{id}?for=me")).await.ok(204);
+    assert_eq!(alice.texts(&chat).await, ["hello again"]);
+    alice.delete(&format!("{scoped}?for=me")).await.ok(204);
     assert!(alice.texts(&chat).await.is_empty());
-    assert_eq!(bob.texts(&chat).await, ["hello"]);
+    assert_eq!(bob.texts(&chat).await, ["hello again"]);
+    let second = bob.say(&chat, "not for long").await;
+    bob.delete(&format!("/chats/{chat}/messages/{}?for=everyone", second["message_id"].as_str().unwrap())).await.ok(204);
+    assert_eq!(alice.texts(&chat).await, ["This message was deleted"]);
 }
 
 #[tokio::test]

@@ -203,6 +203,23 @@ async fn what_expired_is_not_found() {
 }
 
 #[tokio::test]
+async fn edits_and_deletions_are_followed_at_once() {
+    let server = TestServer::start().await;
+    let (alice, bob, chat) = server.couple().await;
+    let (first, second) = (alice.say(&chat, "see you at eight").await, alice.say(&chat, "see you at nine").await);
+    let id = |message: &Value| message["message_id"].as_str().unwrap().to_owned();
+    assert_eq!(bob.found(&chat, "see").await.len(), 2);
+    alice.patch(&format!("/messages/{}", id(&first)), json!({ "payload": { "body": "not today" } })).await.ok(200);
+    assert!(bob.found(&chat, "eight").await.is_empty());
+    assert_eq!(bob.found_anywhere("today").await, ["not today"]);
+    bob.post(&format!("/messages/{}/react", id(&first)), json!({ "emoji": "👍" })).await.ok(204);
+    assert_eq!(bob.found(&chat, "today").await, ["not today"]);
+    alice.delete(&format!("/messages/{}?for=everyone", id(&second))).await.ok(204);
+    assert!(bob.found(&chat, "see").await.is_empty() && alice.found(&chat, "nine").await.is_empty());
+    assert!(bob.found_anywhere("deleted").await.is_empty(), "a tombstone says nothing");
+}
+
+#[tokio::test]
 async fn results_come_best_first_in_pages_without_loss_or_repeat() {
     let server = TestServer::with(|config| config.limits.search_window = 10).await;
     let (alice, bob, chat) = server.couple().await;

@@ -10,7 +10,7 @@ use wa_core::receipt::Status;
 use super::Subject;
 use super::people::{made, text};
 
-fn edit(body: &str) -> Edit {
+pub(super) fn edit(body: &str) -> Edit {
     Edit { content: text(body), withheld_from: None, reply: None }
 }
 

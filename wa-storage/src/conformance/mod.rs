@@ -152,6 +152,9 @@ macro_rules! conformance_cases {
                 matches_are_bounded_per_chat_in_the_order_of_the_chats
                 only_the_named_chats_are_searched
                 what_the_viewer_cannot_see_is_not_found
+                an_edited_message_is_found_by_its_new_words
+                an_edit_of_its_sender_alone_is_found_by_both_words
+                a_message_deleted_for_everyone_is_not_found
                 a_bounded_catch_up_goes_on_with_the_next_search
             ]
             session_store: [

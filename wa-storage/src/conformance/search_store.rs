@@ -5,10 +5,11 @@ use std::time::Duration;
 use wa_core::id::{ChatId, UserId};
 use wa_core::limits::Limits;
 use wa_core::message::{Audio, Content, Document, Location, Message, Picture, Seq, System};
-use wa_core::ports::{SearchBounds, Viewer};
+use wa_core::ports::{Edit, Outcome, SearchBounds, Viewer};
 use wa_core::search::SearchTerms;
 
 use super::Subject;
+use super::change_store::edit;
 use super::people::{seqs, text};
 
 const FAR: SearchBounds = SearchBounds { below: None, limit: 1000, per_chat: 1000, catch_up: 1000 };
@@ -220,6 +221,46 @@ pub async fn what_the_viewer_cannot_see_is_not_found(s: &Subject) {
     assert_eq!(s.found("message", chat, a).await, [5, 3, 2, 1], "expired");
     let joined_late = Viewer { above: first.seq, ..s.viewer(chat, b) };
     assert_eq!(seqs(&s.matches("message", &[joined_late], FAR).await), [5]);
+}
+
+/// Case.
+pub async fn an_edited_message_is_found_by_its_new_words(s: &Subject) {
+    let (a, b, chat) = s.direct().await;
+    let sent = s.send_many(chat, a, 2).await;
+    assert_eq!(s.found("message", chat, b).await, [2, 1]);
+    let edited = s.edit(&sent[0], "something else").await;
+    assert_eq!(s.found("message", chat, b).await, [2]);
+    assert_eq!(s.matches("else", &[s.viewer(chat, b)], FAR).await, vec![edited.clone()]);
+    // Also what was never looked for before its edit.
+    let fresh = s.send(chat, a, "message three").await;
+    s.edit(&fresh, "yet another").await;
+    assert_eq!(s.found("another", chat, b).await, [3]);
+    assert_eq!(s.found("message", chat, b).await, [2]);
+    s.edit(&edited, "message again").await;
+    assert_eq!(s.found("message", chat, b).await, [2, 1]);
+}
+
+/// Case.
+pub async fn an_edit_of_its_sender_alone_is_found_by_both_words(s: &Subject) {
+    let (a, b, chat) = s.direct().await;
+    let sent = s.send(chat, a, "said to both").await;
+    let edit = Edit { withheld_from: Some(b), ..edit("known to one") };
+    assert!(matches!(s.changes.edit(s.change(&sent, a).await, edit).await.expect("answered"), Outcome::Made(_)));
+    let shown = |messages: Vec<Message>| messages.into_iter().map(|message| message.content).collect::<Vec<_>>();
+    assert_eq!(shown(s.matches("known", &[s.viewer(chat, a)], FAR).await), [Some(text("known to one"))]);
+    assert_eq!(shown(s.matches("said", &[s.viewer(chat, b)], FAR).await), [Some(text("said to both"))]);
+}
+
+/// Case.
+pub async fn a_message_deleted_for_everyone_is_not_found(s: &Subject) {
+    let (a, b, chat) = s.direct().await;
+    let sent = s.send_many(chat, a, 3).await;
+    assert_eq!(s.found("message", chat, b).await, [3, 2, 1]);
+    assert!(matches!(s.changes.delete(s.change(&sent[1], a).await).await.expect("answered"), Outcome::Made(_)));
+    for user in [a, b] {
+        assert_eq!(s.found("message", chat, user).await, [3, 1]);
+        assert_eq!(s.found("deleted", chat, user).await, [0; 0], "what stands in its place was not said");
+    }
 }
 
 /// Case.

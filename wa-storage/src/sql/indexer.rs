@@ -30,6 +30,9 @@ const SHARE: u32 = 8;
 /// Chats that changed and are remembered one by one; past that, all are looked at.
 const REMEMBERED: usize = 10_000;
 
+/// Chats looked at in one query.
+const LOOKED_AT: usize = 1000;
+
 /// Chats taken at a time.
 const CHATS: usize = 64;
 
@@ -92,7 +95,11 @@ impl Indexer {
 
     /// Goes through every chat, also those that are gone.
     async fn look_at_all(&self) {
-        self.repeatedly(|| self.store.remove_gone()).await;
+        let mut after = 0;
+        while let Ok(Some((last, gone))) = self.store.gone(after, LOOKED_AT).await {
+            self.repeatedly(|| self.store.remove_gone(&gone)).await;
+            after = last;
+        }
         let mut after = ChatId::from_uuid(Uuid::nil());
         loop {
             match self.store.behind(after, CHATS).await {
@@ -112,6 +119,7 @@ impl Indexer {
     async fn follow(&self, chats: &[ChatId]) {
         for chats in chats.chunks(CHATS) {
             self.repeatedly(|| self.store.catch_up(chats, BATCH)).await;
+            self.repeatedly(|| self.store.remove_gone(chats)).await;
         }
     }
 

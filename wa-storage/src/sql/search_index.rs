@@ -15,6 +15,9 @@ pub(super) const INSERT: &str = "INSERT INTO search_index (rowid, words)";
 /// Removes the ids that follow.
 pub(super) const DELETE: &str = "DELETE FROM search_index WHERE rowid IN (";
 
+/// Which of the ids that follow are in the index.
+pub(super) const IDS_AMONG: &str = "SELECT rowid FROM search_index WHERE rowid IN (";
+
 /// Some of the ids of a range.
 pub(super) const IDS_BETWEEN: &str = "SELECT rowid FROM search_index WHERE rowid > $1 AND rowid < $2 LIMIT $3";
 

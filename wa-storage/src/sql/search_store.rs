@@ -68,8 +68,8 @@ struct Step {
 struct Change {
     seq: Seq,
     rev: Rev,
-    /// `None` if it was deleted.
-    content: Option<Content>,
+    /// What it says; nothing if it was deleted, twice if its sender alone sees an edit.
+    contents: Vec<Content>,
     is_edited: bool,
     expires_at: Option<Timestamp>,
 }
@@ -77,15 +77,15 @@ struct Change {
 impl Change {
     fn read(row: &Row) -> Stored<Self> {
         let kind = MessageKind::parse(&row.text(2)?).ok_or_else(|| row.corrupt("an unknown message type"))?;
-        let content = match row.maybe_text(3)? {
-            Some(payload) => Some(Content::from_stored(kind, &payload).map_err(|_| row.corrupt("a payload that is not of its type"))?),
-            None => None,
-        };
+        let mut contents = Vec::new();
+        for payload in [row.maybe_text(3)?, row.maybe_text(6)?].into_iter().flatten() {
+            contents.push(Content::from_stored(kind, &payload).map_err(|_| row.corrupt("a payload that is not of its type"))?);
+        }
         Ok(Self {
             seq: Seq::new(row.int(0)?),
             rev: Rev::new(row.int(1)?),
-            content,
-            is_edited: row.maybe_int(4)?.is_some(),
+            contents,
+            is_edited: row.maybe_int(4)?.is_some() || row.maybe_int(7)?.is_some(),
             expires_at: row.maybe_int(5)?.map(Timestamp::from_millis),
         })
     }
@@ -177,15 +177,29 @@ impl SqlSearchStore {
                 break;
             }
             let query = Statement::fixed(
-                "SELECT seq, rev, type, payload, edited_at, expires_at FROM messages WHERE chat_id = $1 AND rev > $2 AND rev <= $3 ORDER BY rev LIMIT $4",
+                "SELECT seq, rev, type, payload, edited_at, expires_at, sender_payload, sender_edited_at FROM messages WHERE chat_id = $1 AND rev > $2 AND rev <= $3 ORDER BY rev LIMIT $4",
             );
             let query = query.bind(progress.chat_id).bind(progress.rev).bind(progress.chat_rev).bind(i64::try_from(room).unwrap_or(i64::MAX));
             let changes: Vec<Change> = self.db.read(query).await?.iter().map(Change::read).collect::<Stored<_>>()?;
             let to = changes.last().filter(|_| changes.len() == room).map_or(progress.chat_rev, |last| last.rev);
             taken += changes.len();
-            steps.push(step(shelf, progress, to, &changes, now));
+            let indexed = self.indexed_among(shelf, changes.iter().filter(|change| change.seq <= progress.last_seq)).await?;
+            steps.push(step(shelf, progress, to, &changes, &indexed, now));
         }
         Ok((steps, taken))
+    }
+
+    /// The ids of those of these messages that the index holds.
+    async fn indexed_among(&self, shelf: Shelf, changes: impl Iterator<Item = &Change>) -> Stored<HashSet<i64>> {
+        let ids: Vec<i64> = changes.map(|change| shelf.id(change.seq)).collect();
+        let mut indexed = HashSet::new();
+        for piece in pieces(&ids) {
+            let query = self.db.build(search_index::IDS_AMONG).list(piece.iter().copied()).text(")");
+            for row in self.db.read(query).await? {
+                indexed.insert(row.int(0)?);
+            }
+        }
+        Ok(indexed)
     }
 
     /// Chats after this one of which the index lacks something, by their ids.
@@ -216,10 +230,30 @@ impl SqlSearchStore {
         Ok(is_all)
     }
 
-    /// Takes one batch of what was said in chats that are gone out of the index. Returns whether that was all.
-    pub(super) async fn remove_gone(&self) -> Stored<bool> {
-        let query = "SELECT number FROM search_chats WHERE NOT EXISTS (SELECT 1 FROM chats WHERE chats.id = search_chats.chat_id) LIMIT 1";
-        let rows = self.db.read(Statement::fixed(query)).await?;
+    /// Looks at so many of the chats that the index knows, from the one after this number on. Returns the last number, and
+    /// the chats that are gone; `None` at the end.
+    pub(super) async fn gone(&self, after: i64, limit: usize) -> Stored<Option<(i64, Vec<ChatId>)>> {
+        let query = Statement::fixed(
+            "SELECT s.number, s.chat_id, c.id IS NULL FROM search_chats s LEFT JOIN chats c ON c.id = s.chat_id WHERE s.number > $1 ORDER BY s.number LIMIT $2",
+        );
+        let (mut last, mut gone) = (None, Vec::new());
+        for row in self.db.read(query.bind(after).bind(i64::try_from(limit).unwrap_or(i64::MAX))).await? {
+            last = Some(row.int(0)?);
+            if row.flag(2)? {
+                gone.push(row.id(1)?);
+            }
+        }
+        Ok(last.map(|last| (last, gone)))
+    }
+
+    /// Takes one batch of what was said in those of these chats that are gone out of the index. Returns whether that was
+    /// all.
+    pub(super) async fn remove_gone(&self, among: &[ChatId]) -> Stored<bool> {
+        if among.is_empty() {
+            return Ok(true);
+        }
+        let query = self.db.build("SELECT s.number FROM search_chats s WHERE s.chat_id IN (").list(among.iter().copied());
+        let rows = self.db.read(query.text(") AND NOT EXISTS (SELECT 1 FROM chats c WHERE c.id = s.chat_id) LIMIT 1")).await?;
         let Some(row) = rows.first() else { return Ok(true) };
         let shelf = Shelf(row.int(0)?);
         let query = Statement::fixed(search_index::IDS_BETWEEN).bind(shelf.start()).bind(shelf.end()).bind(i64::try_from(BATCH).unwrap_or(i64::MAX));
@@ -241,21 +275,23 @@ impl SqlSearchStore {
 }
 
 /// What the index has to do about these changes of a chat.
-fn step(shelf: Shelf, progress: &Progress, to: Rev, changes: &[Change], now: Timestamp) -> Step {
+fn step(shelf: Shelf, progress: &Progress, to: Rev, changes: &[Change], indexed: &HashSet<i64>, now: Timestamp) -> Step {
     let mut step = Step { shelf, from: progress.rev, to, last_seq: progress.last_seq, removed: Vec::new(), added: Vec::new(), expiring: Vec::new() };
     for change in changes {
         let id = shelf.id(change.seq);
-        let is_known = change.seq <= progress.last_seq;
+        let is_indexed = indexed.contains(&id);
         step.last_seq = step.last_seq.max(change.seq);
-        // A known message with its first content changed in something else, such as a reaction.
-        if is_known && !change.is_edited && change.content.is_some() {
+        // With its first content it changed in something else, such as a reaction.
+        if is_indexed && !change.is_edited && !change.contents.is_empty() {
             continue;
         }
-        if is_known {
+        if is_indexed {
             step.removed.push(id);
         }
-        let Some(content) = change.content.as_ref().filter(|_| change.expires_at.is_none_or(|at| at > now)) else { continue };
-        let words = search_index::words(shelf, &Searchable::of(content));
+        if change.expires_at.is_some_and(|at| at <= now) {
+            continue;
+        }
+        let words: String = change.contents.iter().map(|content| search_index::words(shelf, &Searchable::of(content))).collect();
         if !words.is_empty() {
             step.added.push((id, words));
             step.expiring.extend(change.expires_at.map(|at| (at, id)));
@@ -306,12 +342,16 @@ impl SearchStore for SqlSearchStore {
             return Ok(Vec::new());
         }
         let chats: Vec<ChatId> = viewers.iter().map(|viewer| viewer.chat_id).collect();
-        if let Err(error) = self.catch_up(&chats, bounds.catch_up).await {
-            // A store that cannot be written to still tells what it knows.
-            tracing::warn!(%error, "the search index could not be brought up to date before a search");
+        let mut progress = self.progress(&chats).await?;
+        let behind: Vec<ChatId> = progress.iter().filter(|progress| progress.rev < progress.chat_rev).map(|progress| progress.chat_id).collect();
+        if !behind.is_empty() {
+            if let Err(error) = self.catch_up(&behind, bounds.catch_up).await {
+                // A store that cannot be written to still tells what it knows.
+                tracing::warn!(%error, "the search index could not be brought up to date before a search");
+            }
+            progress = self.progress(&chats).await?;
         }
-        let shelves: HashMap<ChatId, Shelf> =
-            self.progress(&chats).await?.into_iter().filter_map(|progress| Some((progress.chat_id, progress.shelf?))).collect();
+        let shelves: HashMap<ChatId, Shelf> = progress.into_iter().filter_map(|progress| Some((progress.chat_id, progress.shelf?))).collect();
         let known: Vec<(Shelf, &Viewer)> = viewers.iter().filter_map(|viewer| Some((*shelves.get(&viewer.chat_id)?, viewer))).collect();
         let per_chat = i64::try_from(bounds.per_chat.min(bounds.limit)).unwrap_or(i64::MAX);
         let mut found = Vec::new();

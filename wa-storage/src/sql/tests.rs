@@ -1,6 +1,7 @@
 //! What only shows from within: groups put together on purpose, connections made to fail, relays that fall behind.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -10,14 +11,16 @@ use wa_core::chat::{ChatKind, Pair};
 use wa_core::error::{StoreError, StoreErrorKind};
 use wa_core::event::{Event, Fact};
 use wa_core::id::{ChatId, UserId};
+use wa_core::limits::Limits;
 use wa_core::message::{Content, Fingerprint, Seq, Text};
 use wa_core::ports::{
-    Appended, Env, EnvExt as _, EventBus, EventHandler, NewDirectChat, NewMessage, NewUser, Page, PersonalUpdate, Stored, Subscription, Viewer,
+    Appended, Env, EnvExt as _, EventBus, EventHandler, NewDirectChat, NewMessage, NewUser, Page, PersonalUpdate, SearchBounds, Stored, Subscription, Viewer,
 };
+use wa_core::search::SearchTerms;
 use wa_core::testing::SimEnv;
 
 use super::statement::Statement;
-use super::{Db, SqlStores};
+use super::{Db, SqlStores, search_store};
 
 struct House {
     env: Arc<SimEnv>,
@@ -371,4 +374,98 @@ async fn no_statement_reads_a_whole_table() {
         }
     }
     assert!(looked_at > 50, "{looked_at}");
+}
+
+impl House {
+    /// The places of what a search for the text of [`House::message`] finds, newest first.
+    async fn found(&self, chat: ChatId, user: UserId, catch_up: usize) -> Vec<i64> {
+        let terms = SearchTerms::parse("hello", &Limits::default()).expect("readable");
+        let viewer = Viewer { chat_id: chat, user_id: user, above: Seq::ZERO, now: self.env.now() };
+        let bounds = SearchBounds { below: None, limit: 100, per_chat: 100, catch_up };
+        let found = self.stores.search.matches(&terms, &[viewer], bounds).await.expect("answered");
+        found.iter().map(|message| message.seq.get()).collect()
+    }
+
+    async fn indexed(&self) -> i64 {
+        let rows = self.stores.database.db.read(Statement::fixed("SELECT COUNT(*) FROM search_index")).await.expect("read");
+        rows[0].int(0).expect("a number")
+    }
+
+    /// What the row of the first message was changed by, such as a reaction.
+    async fn touch_first(&self, chat: ChatId, change: &'static str) {
+        self.on_writer_in(chat, "UPDATE chats SET rev = rev + 1 WHERE id = $1").await;
+        self.on_writer_in(chat, change).await;
+    }
+
+    async fn on_writer_in(&self, chat: ChatId, sql: &'static str) {
+        let done = self.stores.database.writer.run(move |tx| Box::pin(async move { tx.execute(Statement::fixed(sql).bind(chat)).await })).await;
+        assert_eq!(done.expect("done"), 1);
+    }
+}
+
+const TOUCHED: &str = "UPDATE messages SET rev = (SELECT c.rev FROM chats c WHERE c.id = $1) WHERE chat_id = $1 AND seq = 1";
+const EDITED: &str = "UPDATE messages SET rev = (SELECT c.rev FROM chats c WHERE c.id = $1), payload = '{\"body\":\"bye\",\"mentions\":[]}', edited_at = 1 WHERE chat_id = $1 AND seq = 1";
+const DELETED: &str = "UPDATE messages SET rev = (SELECT c.rev FROM chats c WHERE c.id = $1), payload = NULL WHERE chat_id = $1 AND seq = 1";
+
+#[tokio::test]
+async fn the_index_follows_whatever_changes_a_message() {
+    let house = House::in_memory().await;
+    let (user, chat) = house.chat().await;
+    for _ in 0..2 {
+        house.stores.messages.append(house.message(chat, user)).await.expect("stored");
+    }
+    // The change of the first comes after the second message, and so does its turn.
+    house.touch_first(chat, TOUCHED).await;
+    assert_eq!(house.found(chat, user, 1).await, [2]);
+    assert_eq!(house.found(chat, user, 1).await, [2, 1], "it was not indexed when it was touched");
+    house.touch_first(chat, TOUCHED).await;
+    assert_eq!(house.found(chat, user, 10).await, [2, 1]);
+    assert_eq!(house.indexed().await, 2, "each once");
+    house.touch_first(chat, EDITED).await;
+    assert_eq!(house.found(chat, user, 10).await, [2]);
+    assert_eq!(house.indexed().await, 2, "by its new words");
+    house.touch_first(chat, DELETED).await;
+    assert_eq!(house.found(chat, user, 10).await, [2]);
+    assert_eq!(house.indexed().await, 1);
+}
+
+#[tokio::test]
+async fn what_expired_or_is_gone_leaves_the_index() {
+    let house = House::in_memory().await;
+    let (user, chat) = house.chat().await;
+    let (other, elsewhere) = house.chat().await;
+    house.stores.messages.append(house.message(elsewhere, other)).await.expect("stored");
+    house.stores.messages.append(house.message(chat, user)).await.expect("stored");
+    let passing = NewMessage { expires_at: Some(house.env.now().after(Duration::from_secs(60))), ..house.message(chat, user) };
+    house.stores.messages.append(passing).await.expect("stored");
+    let search = search_store::SqlSearchStore::new(Arc::clone(&house.stores.database.db), Arc::clone(&house.stores.database.writer), house.env.clone());
+    assert!(search.catch_up(&[chat, elsewhere], 100).await.expect("indexed"));
+    assert_eq!(house.indexed().await, 3);
+    assert!(search.remove_expired().await.expect("looked"));
+    assert_eq!(house.indexed().await, 3);
+    house.env.advance(Duration::from_secs(60));
+    assert!(search.remove_expired().await.expect("removed"));
+    assert_eq!(house.indexed().await, 2);
+    assert_eq!(search.gone(0, 10).await.expect("looked"), Some((2, vec![])));
+    house.on_writer_in(chat, "DELETE FROM chats WHERE id = $1").await;
+    assert!(search.remove_gone(&[elsewhere]).await.expect("looked"), "that chat is still there");
+    assert_eq!(search.gone(0, 10).await.expect("looked"), Some((2, vec![chat])));
+    while !search.remove_gone(&[chat]).await.expect("removed") {}
+    assert_eq!(house.indexed().await, 1);
+    assert_eq!(search.gone(0, 10).await.expect("looked"), Some((2, vec![])), "only the other is known");
+    assert_eq!(search.gone(2, 10).await.expect("looked"), None);
+    assert_eq!(house.found(elsewhere, other, 0).await, [1]);
+}
+
+#[tokio::test]
+async fn searches_at_the_same_moment_index_everything_once() {
+    let house = House::in_memory().await;
+    let (user, chat) = house.chat().await;
+    for _ in 0..3 {
+        house.stores.messages.append(house.message(chat, user)).await.expect("stored");
+    }
+    // Two that index the same at the same moment take it once.
+    let all = join_all((0..4).map(|_| house.found(chat, user, 10))).await;
+    assert!(all.iter().all(|found| found == &[3, 2, 1]), "{all:?}");
+    assert_eq!(house.indexed().await, 3);
 }

@@ -8,7 +8,7 @@ use axum::extract::{FromRequestParts as _, MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{delete, get, post, put};
+use axum::routing::{get, patch, post, put};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use wa_core::api::{HistoryQuery, SearchHit};
@@ -16,7 +16,7 @@ use wa_core::error::{Error, Missing};
 use wa_core::id::{ChatId, MessageId};
 use wa_core::message::MessageView;
 
-use super::changes::{self, DeleteQuery};
+use super::changes::{self, DeleteQuery, NewPayload, NewReaction};
 use super::envelope::{self, Answer, Done, Reply};
 use super::error::ApiError;
 use super::extract::{Auth, Identity, Json, Path, Query, filled, read_as, read_body};
@@ -40,7 +40,9 @@ pub(super) fn routes(with_login: bool) -> Router<Shared> {
         .route("/chats/{id}/mute", put(chats::mute))
         .route("/messages", get(history).post(send))
         .route("/messages/read", post(mark_read))
-        .route("/chats/{id}/messages/{message}", delete(delete_in_chat))
+        .route("/chats/{id}/messages/{message}", patch(edit_in_chat).delete(delete_in_chat))
+        .route("/chats/{id}/messages/{message}/star", put(star_in_chat).post(star_in_chat).delete(unstar_in_chat))
+        .route("/chats/{id}/messages/{message}/react", post(react_in_chat).delete(unreact_in_chat))
 }
 
 /// What is in the body of this route under other names, and how it becomes canonical. Canonical keys take precedence.
@@ -233,6 +235,32 @@ async fn scoped(rest: &Shared, Auth(caller): &Auth, Path((chat, message)): Path<
 async fn delete_in_chat(rest: State<Shared>, caller: Auth, path: Path<(ChatId, MessageId)>, query: Query<DeleteQuery>) -> Done {
     let message = scoped(&rest, &caller, path).await?;
     changes::delete(rest, caller, message, query).await
+}
+
+async fn edit_in_chat(rest: State<Shared>, caller: Auth, path: Path<(ChatId, MessageId)>, payload: Json<NewPayload>) -> Answer<MessageView> {
+    let message = scoped(&rest, &caller, path).await?;
+    changes::edit(rest, caller, message, payload).await
+}
+
+/// PUT stars as POST does.
+async fn star_in_chat(rest: State<Shared>, caller: Auth, path: Path<(ChatId, MessageId)>) -> Done {
+    let message = scoped(&rest, &caller, path).await?;
+    changes::star(rest, caller, message).await
+}
+
+async fn unstar_in_chat(rest: State<Shared>, caller: Auth, path: Path<(ChatId, MessageId)>) -> Done {
+    let message = scoped(&rest, &caller, path).await?;
+    changes::unstar(rest, caller, message).await
+}
+
+async fn react_in_chat(rest: State<Shared>, caller: Auth, path: Path<(ChatId, MessageId)>, reaction: Json<NewReaction>) -> Done {
+    let message = scoped(&rest, &caller, path).await?;
+    changes::react(rest, caller, message, reaction).await
+}
+
+async fn unreact_in_chat(rest: State<Shared>, caller: Auth, path: Path<(ChatId, MessageId)>) -> Done {
+    let message = scoped(&rest, &caller, path).await?;
+    changes::unreact(rest, caller, message).await
 }
 
 #[cfg(test)]
