@@ -19,6 +19,22 @@ fn the_demo_users_of_a_development_server_chat_without_a_login() {
 }
 
 #[test]
+fn messages_are_found_by_their_words() {
+    let world = World::new();
+    for text in ["Meet me at the old station", "The station is closed", "See you"] {
+        world.run(&["send", "--as", "alice", "bob", text]).ok();
+    }
+    let found = world.run(&["search", "--as", "bob", "station"]).ok().stdout();
+    assert_eq!(found.lines().count(), 2, "{found}");
+    assert!(found.lines().all(|line| line.contains("Alice: ")), "{found}");
+    let found = world.run(&["search", "--as", "bob", "--in", "alice", "\"old station\""]).ok().stdout();
+    assert!(found.trim_end().ends_with("Alice: Meet me at the old station"), "{found}");
+    let hit: Value = serde_json::from_str(&world.run(&["search", "--as", "bob", "-o", "json", "-n", "1", "closed"]).ok().stdout()).expect("JSON");
+    assert_eq!(hit["message"]["payload"]["body"], "The station is closed");
+    assert_eq!(world.run(&["search", "--as", "bob", "absent"]).ok().stdout(), "");
+}
+
+#[test]
 fn nobody_is_logged_in_by_themselves_where_codes_are_not_told() {
     let world = World::with(|config| config.dev.echo_otp = false);
     let refused = world.run(&["chats", "list", "--as", "alice"]).code(3);
