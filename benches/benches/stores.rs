@@ -1,11 +1,14 @@
 //! How many appends and receipts the stores take per second, by how many come at the same time. What comes together is
 //! committed together, so that more writers mean larger groups and fewer syncs each.
 //!
+//! The group `inbox` measures history pages and the chat list beside chats of three sizes; see `stores/inbox.rs`.
 //! The group `search` measures search over messages in number; see `stores/search.rs`.
 //!
 //! Run with `cargo bench -p wa-benches --bench stores`. The database is a file in the temporary folder: what `TMPDIR`
 //! lies on is what is measured.
 
+#[path = "stores/inbox.rs"]
+mod inbox;
 #[path = "stores/search.rs"]
 mod search;
 
@@ -172,5 +175,5 @@ fn stores(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, stores, search::search);
+criterion_group!(benches, stores, inbox::inbox, search::search);
 criterion_main!(benches);

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::chat::{AutoDeleteTimer, ChatKind, Member, Membership, Role};
 use crate::error::{Conflict, Denied, Error, Missing, Result};
+use crate::faults::planted;
 use crate::id::UserId;
 use crate::limits::Limits;
 use crate::message::System;
@@ -164,7 +165,7 @@ pub fn group_member(membership: &Membership, user: UserId) -> Result<&Member> {
 /// As [`group_member`], and NOT_ADMIN.
 pub fn group_admin(membership: &Membership, user: UserId) -> Result<&Member> {
     let member = group_member(membership, user)?;
-    if member.role == Role::Admin { Ok(member) } else { Err(Error::Denied(Denied::NotAdmin)) }
+    if member.role == Role::Admin || planted("role_unchecked") { Ok(member) } else { Err(Error::Denied(Denied::NotAdmin)) }
 }
 
 fn participant(membership: &Membership, user: UserId) -> Result<&Member> {

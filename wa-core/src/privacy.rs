@@ -101,7 +101,7 @@ pub fn may_see(field: Field, settings: &PrivacySettings, relation: Option<&Relat
     if field == Field::Phone {
         return relation.owner_is_contact;
     }
-    if relation.owner_blocked_viewer && !planted("presence_to_blocked") {
+    if relation.owner_blocked_viewer {
         return false;
     }
     let shown_to = match field {

@@ -14,6 +14,7 @@ use crate::api::{FanOutApi, Share};
 use crate::chat::{ChatKind, Member, Membership};
 use crate::error::Result;
 use crate::event::{Audience, Event, Fact, MessageDeleted, MessageEdited, MessageNew, MessageReaction, MessageStatus};
+use crate::faults::planted;
 use crate::id::{ChatId, UserId};
 use crate::message::{MessageView, Seq};
 use crate::ports::{ChatStore, ContactStore, MessageStore, UserStore};
@@ -60,6 +61,7 @@ impl FanOutService {
         };
         let present = membership.everyone().filter(|member| Some(member.user_id) != except);
         Ok(match &event.fact {
+            Fact::MessageNew(_) if planted("left_still_told") => membership.members.keys().copied().filter(|user| Some(*user) != except).collect(),
             // Those let in after it do not see it, and so nothing that becomes of it.
             Fact::MessageNew(MessageNew { message, .. }) | Fact::MessageEdited(MessageEdited { message, .. }) => present_at(present, message.seq),
             Fact::MessageDeleted(MessageDeleted { seq, .. }) | Fact::MessageReaction(MessageReaction { seq, .. }) => present_at(present, *seq),

@@ -12,7 +12,6 @@ use crate::api::PresenceApi;
 use crate::chat::{ChatKind, Membership};
 use crate::error::{Error, Result};
 use crate::event::{Event, Fact};
-use crate::faults::planted;
 use crate::id::{ChatId, ConnectionId, UserId};
 use crate::limits::Limits;
 use crate::ports::{ChatStore, ContactStore, Env, EnvExt, EventBus, PresenceStore, TypingStore, UserStore};
@@ -56,7 +55,7 @@ pub struct PresenceService {
 
 /// Whether typing is kept from the other side of a direct chat: either has blocked the other.
 pub(super) fn is_typing_withheld(membership: &Membership) -> bool {
-    !planted("typing_to_blocked") && membership.kind == ChatKind::Direct && membership.everyone().any(|member| member.has_blocked)
+    membership.kind == ChatKind::Direct && membership.everyone().any(|member| member.has_blocked)
 }
 
 impl PresenceService {

@@ -52,7 +52,6 @@ pub(super) fn visible(statement: Statement, viewer: &Viewer) -> Statement {
         .text(if planted("withheld_shown") { " OR 1 = 1" } else { "" })
         .text(") AND (m.expires_at IS NULL OR m.expires_at > ")
         .value(viewer.now)
-        .text(if planted("expired_shown") { " OR 1 = 1" } else { "" })
         .text(") AND NOT EXISTS (SELECT 1 FROM hidden_messages h WHERE h.chat_id = m.chat_id AND h.seq = m.seq AND h.user_id = ")
         .value(viewer.user_id)
         .text(if planted("hidden_shown") { " AND 1 = 0)" } else { ")" })

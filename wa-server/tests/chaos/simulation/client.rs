@@ -14,6 +14,8 @@ struct Chat {
     last_seq: i64,
     kind: String,
     name: String,
+    is_admin_only: bool,
+    timer: String,
     /// By user: the role.
     members: BTreeMap<String, String>,
     messages: BTreeMap<i64, Value>,
@@ -34,6 +36,7 @@ pub(super) struct Shown {
     pub(super) is_edited: bool,
     pub(super) reactions: BTreeMap<String, String>,
     pub(super) is_forwarded: bool,
+    pub(super) is_starred: bool,
 }
 
 /// A chat as it is shown and compared.
@@ -43,6 +46,8 @@ pub(super) struct Display {
     pub(super) newest: Option<String>,
     pub(super) unread: usize,
     pub(super) name: String,
+    pub(super) is_admin_only: bool,
+    pub(super) timer: String,
     pub(super) members: BTreeMap<String, String>,
 }
 
@@ -153,10 +158,27 @@ impl Model {
                 }
                 self.raise(&chat, rev)
             }
+            "message.starred" if rev > self.rev(&chat) => {
+                let known = self.chats.entry(chat.clone()).or_default();
+                if let Some(message) = known.messages.get_mut(&integer(&data["seq"])) {
+                    message["is_starred"] = data["is_starred"].clone();
+                }
+                self.raise(&chat, rev)
+            }
             "chat.updated" if rev > self.rev(&chat) => {
                 let known = self.chats.entry(chat.clone()).or_default();
-                if let Some(name) = data["changes"]["name"].as_str() {
+                let changes = &data["changes"];
+                if let Some(name) = changes["name"].as_str() {
                     known.name = name.to_owned();
+                }
+                if let Some(is_admin_only) = changes["is_admin_only"].as_bool() {
+                    known.is_admin_only = is_admin_only;
+                }
+                if let Some(timer) = changes["auto_delete_timer"].as_str() {
+                    known.timer = timer.to_owned();
+                }
+                if let (Some(user), Some(role)) = (changes["user_id"].as_str(), changes["role"].as_str()) {
+                    known.members.insert(user.to_owned(), role.to_owned());
                 }
                 self.raise(&chat, rev)
             }
@@ -167,13 +189,13 @@ impl Model {
             "group.member.removed" if rev > self.rev(&chat) => {
                 let known = self.chats.entry(chat.clone()).or_default();
                 known.members.remove(data["user_id"].as_str().unwrap());
-                // Who leaves last as an admin hands that on, and the change says so by its own event or not at all.
-                self.raise(&chat, rev);
-                true
+                self.raise(&chat, rev)
             }
+            "group.member.added" if data["user_id"] == self.me.as_str() => true,
             "group.member.added" if rev > self.rev(&chat) => {
-                self.raise(&chat, rev);
-                true
+                let known = self.chats.entry(chat.clone()).or_default();
+                known.members.insert(text(&data["user_id"]), "member".to_owned());
+                self.raise(&chat, rev)
             }
             "chat.created" | "resync" => true,
             _ => false,
@@ -223,11 +245,18 @@ impl Model {
                 chat.beyond.extend((integer(&run["from"])..=integer(&run["to"])).map(|seq| (user.clone(), seq)));
             }
         }
+        for star in item["stars"].as_array().unwrap() {
+            if let Some(message) = chat.messages.values_mut().find(|message| message["message_id"] == star["message_id"]) {
+                message["is_starred"] = star["is_starred"].clone();
+            }
+        }
         chat.messages.retain(|_, message| !hidden.contains(message["message_id"].as_str().unwrap()));
         chat.rev = chat.rev.max(integer(&item["rev"]));
         chat.last_seq = chat.last_seq.max(integer(&item["chat"]["last_seq"]));
         chat.kind = text(&item["chat"]["type"]);
         chat.name = text(&item["chat"]["name"]);
+        chat.is_admin_only = item["chat"]["is_admin_only"] == true;
+        chat.timer = text(&item["chat"]["auto_delete_timer"]);
         chat.members = item["chat"]["participants"].as_array().unwrap().iter().map(|member| (text(&member["user_id"]), text(&member["role"]))).collect();
         messages.clone()
     }
@@ -302,6 +331,7 @@ impl Chat {
                 is_edited: !is_deleted && message["edited_at"].is_string(),
                 reactions: if is_deleted { BTreeMap::new() } else { reactions(message) },
                 is_forwarded: message["forwarded"] == true,
+                is_starred: !is_deleted && message["is_starred"] == true,
             }
         };
         let counts = |seq: i64, message: &Value| seq > read && message["sender_id"] != me && message["type"] != "system" && message["is_deleted"] != true;
@@ -310,6 +340,8 @@ impl Chat {
             newest: present().next_back().map(|(_, message)| text(&message["message_id"])),
             unread: present().filter(|(seq, message)| counts(**seq, message)).count(),
             name: self.name.clone(),
+            is_admin_only: self.is_admin_only,
+            timer: self.timer.clone(),
             members: self.members.clone(),
         }
     }

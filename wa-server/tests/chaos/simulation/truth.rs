@@ -48,11 +48,48 @@ pub(super) struct Message {
     pub(super) is_deleted: bool,
     pub(super) is_edited: bool,
     pub(super) is_system: bool,
-    pub(super) reactions: BTreeMap<usize, String>,
+    /// By who gave it: the reaction, and who never sees it.
+    pub(super) reactions: BTreeMap<usize, (String, Option<usize>)>,
+    /// Who goes on seeing what it said before an edit, and whether that was edited.
+    pub(super) before_edit: BTreeMap<usize, (String, bool)>,
     pub(super) stars: BTreeSet<usize>,
     pub(super) sent_at: i64,
     pub(super) expires_at: Option<i64>,
     pub(super) is_forwarded: bool,
+}
+
+impl Message {
+    /// What it says to somebody, and whether that is an edit.
+    pub(super) fn says_to(&self, user: usize) -> (&str, bool) {
+        self.before_edit.get(&user).map_or((&self.body, self.is_edited), |(body, is_edited)| (body, *is_edited))
+    }
+
+    /// A message of the server, told in somebody's name.
+    pub(super) const fn system(id: String, sender: usize, withheld_from: Option<usize>, sent_at: i64) -> Self {
+        let mut message = Self::text(id, sender, String::new(), withheld_from, sent_at);
+        message.is_system = true;
+        message
+    }
+
+    pub(super) const fn text(id: String, sender: usize, body: String, withheld_from: Option<usize>, sent_at: i64) -> Self {
+        Self {
+            id,
+            sender,
+            body,
+            withheld_from,
+            hidden_by: BTreeSet::new(),
+            delivered_to: BTreeSet::new(),
+            is_deleted: false,
+            is_edited: false,
+            is_system: false,
+            reactions: BTreeMap::new(),
+            before_edit: BTreeMap::new(),
+            stars: BTreeSet::new(),
+            sent_at,
+            expires_at: None,
+            is_forwarded: false,
+        }
+    }
 }
 
 /// Somebody who is or was in a chat.
@@ -110,6 +147,11 @@ pub(super) enum Verdict {
 
 pub(super) const NO_CHAT: Verdict = Verdict::Refused(404, "CHAT_NOT_FOUND");
 pub(super) const NO_MESSAGE: Verdict = Verdict::Refused(404, "MESSAGE_NOT_FOUND");
+pub(super) const NO_USER: Verdict = Verdict::Refused(404, "USER_NOT_FOUND");
+pub(super) const NOT_ADMIN: Verdict = Verdict::Refused(403, "NOT_ADMIN");
+pub(super) const FORBIDDEN: Verdict = Verdict::Refused(403, "FORBIDDEN");
+pub(super) const INVALID: Verdict = Verdict::Refused(422, "VALIDATION_ERROR");
+pub(super) const CONFLICT: Verdict = Verdict::Refused(409, "CONFLICT");
 pub(super) const GONE: Verdict = Verdict::Refused(403, "NOT_CHAT_MEMBER");
 
 impl Member {
@@ -137,6 +179,34 @@ impl Member {
 impl Chat {
     pub(super) fn present(&self) -> impl Iterator<Item = (usize, &Member)> {
         self.members.iter().filter(|(_, member)| member.joined_seq().is_some()).map(|(user, member)| (*user, member))
+    }
+
+    /// What somebody is told who wants to change the group.
+    pub(super) fn as_admin(&self, user: usize) -> Verdict {
+        match self.entry(user) {
+            Verdict::Allowed if !self.is_group => INVALID,
+            Verdict::Allowed if !self.is_admin(user) => NOT_ADMIN,
+            entry => entry,
+        }
+    }
+
+    /// Lets somebody in, or in again.
+    pub(super) fn let_in(&mut self, user: usize, at: i64) {
+        let after = self.last_seq();
+        self.members.entry(user).and_modify(|member| member.join(at, after)).or_insert_with(|| Member::new(at, after, false));
+    }
+
+    /// Lets somebody go. The last admin hands over to whoever has been in for longest; with the last member the group ends.
+    pub(super) fn let_go(&mut self, user: usize, at: i64) {
+        if let Some(member) = self.members.get_mut(&user) {
+            member.leave(at);
+        }
+        let heir = self.present().min_by_key(|(user, member)| (member.joined_seq(), member.joined_at, *user)).map(|(user, _)| user);
+        let has_admin = self.present().any(|(_, member)| member.is_admin);
+        match heir.and_then(|heir| self.members.get_mut(&heir)) {
+            None => self.is_ended = true,
+            Some(heir) => heir.is_admin |= !has_admin,
+        }
     }
 
     pub(super) fn is_in(&self, user: usize) -> bool {
@@ -213,9 +283,14 @@ impl Truth {
     pub(super) fn may_send(&self, chat: &Chat, user: usize) -> Verdict {
         match (chat.entry(user), self.peer(chat, user)) {
             (Verdict::Allowed, Some(peer)) if self.has_blocked(user, peer) => Verdict::Refused(403, "USER_BLOCKED"),
-            (Verdict::Allowed, _) if chat.is_admin_only && !chat.is_admin(user) => Verdict::Refused(403, "FORBIDDEN"),
+            (Verdict::Allowed, _) if chat.is_admin_only && !chat.is_admin(user) => FORBIDDEN,
             (entry, _) => entry,
         }
+    }
+
+    /// Whether a block stands between two users, in either direction.
+    pub(super) fn are_at_odds(&self, user: usize, other: usize) -> bool {
+        self.has_blocked(user, other) || self.has_blocked(other, user)
     }
 
     fn knows_reads(&self, reader: usize, viewer: usize) -> bool {
@@ -259,17 +334,18 @@ impl Truth {
         if shown["is_deleted"] != message.is_deleted || (message.is_deleted && shown["payload"]["body"] != "This message was deleted") {
             return fail("the deletion");
         }
-        if !message.is_deleted && !message.is_system && shown["payload"]["body"] != message.body.as_str() {
+        if !message.is_deleted && !message.is_system && shown["payload"]["body"] != message.says_to(user).0 {
             return fail("the text");
         }
-        let given: BTreeMap<String, String> = message.reactions.iter().map(|(user, emoji)| (self.users[*user].clone(), emoji.clone())).collect();
+        let visible = message.reactions.iter().filter(|(_, (_, withheld_from))| *withheld_from != Some(user));
+        let given: BTreeMap<String, String> = visible.map(|(user, (emoji, _))| (self.users[*user].clone(), emoji.clone())).collect();
         if !message.is_deleted && reactions(shown) != given {
             return fail("the reactions");
         }
         if shown["is_starred"] != (message.stars.contains(&user) && !message.is_deleted) && !message.is_deleted {
             return fail("the star");
         }
-        if !message.is_deleted && shown["edited_at"].is_string() != message.is_edited {
+        if !message.is_deleted && shown["edited_at"].is_string() != message.says_to(user).1 {
             return fail("the edit");
         }
         if !message.is_system && shown["status"] != self.status(chat, seq, user) {

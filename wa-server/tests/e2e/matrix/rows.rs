@@ -175,10 +175,6 @@ pub(super) fn of(operation: &str) -> Option<Row> {
         "POST /chats/join" => row(On::Caller, 200).body(json!({ "code": "$code" })),
 
         "GET /messages/{id}/receipts" => row(On::Message, 200),
-        "DELETE /messages/{id}" if !super::has_editing() => {
-            row(On::Message, 204).but(Caller::Member, Object::Hidden, Done(204)).but(Caller::Admin, Object::Hidden, Done(204))
-        }
-        "message.edit" | "message.delete" | "message.react" if !super::has_editing() => row(On::Caller, 400),
         "DELETE /messages/{id}" => row(On::Message, 204).query("?for=everyone").needs(SenderOrAdmin),
         "PATCH /messages/{id}" => row(On::Message, 200).body(json!({ "payload": { "body": "changed" } })).needs(Sender).live_only(),
         "POST /messages/{id}/forward" => row(On::Message, 201).body(json!({ "target_chat_ids": ["$own_chat"] })).live_only(),
