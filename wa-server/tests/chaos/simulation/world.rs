@@ -249,7 +249,10 @@ impl World {
         while !self.is_bus_down() && self.stores.relay.depth() > 0 {
             tokio::task::yield_now().await;
         }
-        while !self.is_held {
+        if self.is_held {
+            return;
+        }
+        loop {
             let batch: Vec<_> = self.bus.queue.lock().unwrap().drain(..).collect();
             if batch.is_empty() {
                 return;
