@@ -26,8 +26,10 @@ use super::writer::{Job, Tx};
 /// fewer times pages that change often are written; but who writes meanwhile waits for it.
 const ENOUGH: usize = 4096;
 
-/// A group of fewer than these means that the writer is not busy: it takes some of what waits along each time.
+/// While groups usually are of fewer than these, the writer is not busy, and takes this much along at a time, for which
+/// nobody waits long.
 const FEW: usize = 16;
+const SOME: usize = 128;
 
 /// How long a reader may wait for the writer. It stays below the 5 s within which everything is answered.
 const WITHIN: Duration = Duration::from_secs(2);
@@ -37,6 +39,8 @@ const WITHIN: Duration = Duration::from_secs(2);
 pub(super) struct Deferred {
     rows: VecDeque<Kept>,
     len: usize,
+    /// How large groups usually are, in sixteenths.
+    usual: usize,
     /// Hashes of the keys and ids of the messages: a repeat is looked for in the table, so it has to be there.
     known: HashSet<u64>,
     hasher: RandomState,
@@ -104,20 +108,20 @@ impl Deferred {
     }
 
     /// How many rows a group of this size takes along: all if they are enough; none if the writer is busy, so that they
-    /// become more; some if it is not.
-    pub(super) fn due(&self, group: usize) -> usize {
+    /// become more; if it is not, some whenever so many have come together.
+    pub(super) fn due(&mut self, group: usize) -> usize {
+        self.usual = (self.usual * 7 + group * 16) / 8;
         if self.len >= ENOUGH {
             return self.all();
         }
-        if group >= FEW {
+        if self.len < SOME || self.usual >= FEW * 16 {
             return 0;
         }
-        // A little more than came, so that they become fewer; but no row of a busy moment, which is long to wait for.
-        let mut left = group * 2 + 2;
+        let mut left = SOME;
         let fits = |kept: &&Kept| {
-            let fits = kept.len() <= left;
+            let goes_on = left > 0;
             left = left.saturating_sub(kept.len());
-            fits
+            goes_on
         };
         self.rows.iter().take_while(fits).count()
     }
