@@ -69,7 +69,8 @@ impl From<ClientError> for Failure {
         let mut message = match &error {
             ClientError::NotLoggedIn | ClientError::SessionEnded => "the session has ended: run `wa login` for this profile".to_owned(),
             ClientError::ConnectedElsewhere => {
-                "another program connected with this profile, and a device holds one connection: use another profile (`wa login --profile NAME`) for a second one".to_owned()
+                "another program connected with this profile, and a device holds one connection: use another profile (`wa login --as NAME`) for a second one"
+                    .to_owned()
             }
             error => error.to_string(),
         };

@@ -58,16 +58,20 @@ impl Account {
                 let server = self.server_or_default();
                 match demo.filter(|_| is_loopback(server)) {
                     Some(phone) => self.demo_login(&file, server, phone).await,
-                    None => Err(Failure::auth(format!("there is no login {:?}: run `wa login --profile {}`", self.profile, self.profile))),
+                    None => Err(self.no_login()),
                 }
             }
         }
     }
 
+    fn no_login(&self) -> Failure {
+        Failure::auth(format!("there is no login {:?}: run `wa login --as {}`", self.profile, self.profile))
+    }
+
     async fn demo_login(&self, file: &ProfileFile, server: &str, phone: &str) -> Result<Client, Failure> {
         let client = Client::builder(server).build()?;
         let Some(code) = client.request_otp(phone).await?.otp else {
-            return Err(Failure::auth(format!("there is no login {:?}: run `wa login --profile {}`", self.profile, self.profile)));
+            return Err(self.no_login());
         };
         let login = client.verify_otp(phone, &code, Some(&device_name())).await?;
         eprintln!("Logged in as the demo user {} on {server}.", self.profile);

@@ -38,7 +38,7 @@ fn messages_are_found_by_their_words() {
 fn nobody_is_logged_in_by_themselves_where_codes_are_not_told() {
     let world = World::with(|config| config.dev.echo_otp = false);
     let refused = world.run(&["chats", "list", "--as", "alice"]).code(3);
-    assert!(refused.stderr().contains("wa login --profile alice"));
+    assert!(refused.stderr().contains("wa login --as alice"));
 }
 
 #[test]

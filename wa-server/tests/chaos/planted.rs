@@ -29,7 +29,7 @@ const DEFECTS: &[Defect] = &[
     defect("repeat_punished", "races::honest_refreshes_never_log_out_whatever_answers_are_lost", "UNAUTHORIZED"),
     defect("attempts_lost", "races::a_code_is_compared_five_times_however_many_guess_at_once", "more than five comparisons"),
     defect("failed_commit_acknowledged", "disk::a_disk_that_fails_to_sync_refuses_and_recovers", "the trouble does not show"),
-    defect("seq_gap", SIMULATION, "after"),
+    defect("seq_gap", SIMULATION, "place 8 after 6"),
     defect("key_ignored", SIMULATION, "key"),
     defect("own_unread", SIMULATION, "unread of user"),
     defect("withheld_shown", SIMULATION, "must not see place"),

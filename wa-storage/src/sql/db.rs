@@ -27,9 +27,11 @@ const LOCK_WAIT: Duration = Duration::from_secs(2);
 /// Files up to this size are checked whole when they are opened; larger ones only as far as they are read.
 const CHECKED_WHOLE: u64 = 64 << 20;
 
-/// Pages of the log at which it is copied into the database file. A longer log writes pages that change often fewer times.
-/// Tests of reliability want to see it happen often.
+/// Pages of the log at which it is copied into the database file while many write: a longer log writes pages that change
+/// often fewer times. While few do, they would wait for so much, and it is copied a little at a time. Tests of reliability
+/// want to see it happen often.
 const LOG_PAGES: i64 = if cfg!(feature = "planted") { 400 } else { 16_000 };
+const FEW_LOG_PAGES: i64 = if cfg!(feature = "planted") { 400 } else { 1_000 };
 
 /// Which database speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,11 +191,17 @@ impl Db {
             tracing::warn!(%error, "what is committed cannot be brought to its tables; it is read where it is");
             return if self.is_closed() { Err(error) } else { read_through(self, statement).await };
         }
-        self.read_apart(statement).await
+        self.read_tables(statement).await
     }
 
     /// Runs a query for which messages, receipts and the counters of chats do not matter; it need not wait for them.
     pub(crate) async fn read_apart(&self, statement: Statement) -> Stored<Vec<Row>> {
+        debug_assert!(!statement.tells_of_messages(), "messages and what hangs on them may not be in their tables yet");
+        self.read_tables(statement).await
+    }
+
+    /// Runs a query on the tables as they are, whatever is not in them yet.
+    pub(super) async fn read_tables(&self, statement: Statement) -> Stored<Vec<Row>> {
         let (text, arguments) = prepare(statement);
         let rows = sqlx::query_with(AssertSqlSafe(text), arguments).fetch_all(&self.readers).await.map_err(|error| self.dialect().error(error))?;
         Ok(rows.into_iter().map(Row::Sqlite).collect())
@@ -258,10 +266,10 @@ impl Connection {
 
     /// Copies the log into the database file if it has grown long, so that it can begin anew. SQLite would do so along with
     /// a commit, and keep to itself that it failed.
-    pub(crate) async fn shorten_log(&mut self) -> Stored<()> {
+    pub(crate) async fn shorten_log(&mut self, is_busy: bool) -> Stored<()> {
         let length = self.fetch(Statement::fixed("PRAGMA wal_checkpoint(NOOP)")).await?;
         let Some(row) = length.first() else { return Ok(()) };
-        if row.int(1)? - row.int(2)? >= LOG_PAGES {
+        if row.int(1)? - row.int(2)? >= if is_busy { LOG_PAGES } else { FEW_LOG_PAGES } {
             self.fetch(Statement::fixed("PRAGMA wal_checkpoint(PASSIVE)")).await?;
         }
         Ok(())

@@ -29,7 +29,7 @@ const ENOUGH: usize = 4096;
 /// While groups usually are of fewer than these, the writer is not busy, and takes this much along at a time, for which
 /// nobody waits long.
 const FEW: usize = 16;
-const SOME: usize = 128;
+const SOME: usize = 32;
 
 /// How long a reader may wait for the writer. It stays below the 5 s within which everything is answered.
 const WITHIN: Duration = Duration::from_secs(2);
@@ -114,7 +114,7 @@ impl Deferred {
         if self.len >= ENOUGH {
             return self.all();
         }
-        if self.len < SOME || self.usual >= FEW * 16 {
+        if self.len < SOME || self.is_busy() {
             return 0;
         }
         let mut left = SOME;
@@ -124,6 +124,11 @@ impl Deferred {
             goes_on
         };
         self.rows.iter().take_while(fits).count()
+    }
+
+    /// Whether groups usually are large.
+    pub(super) const fn is_busy(&self) -> bool {
+        self.usual >= FEW * 16
     }
 
     /// Whether one of these may be a repeat of what is in here.

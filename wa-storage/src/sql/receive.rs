@@ -46,16 +46,15 @@ pub(super) struct Raised {
     pub(super) rose: Vec<bool>,
     /// One for each run that rose.
     pub(super) events: Vec<Arc<Event>>,
-    changed: BTreeSet<Key>,
     risen: Vec<Risen>,
 }
 
 /// Takes them all, and stores them; the answers, whether anything rose, are in their order.
 pub(super) async fn receive_all(tx: &mut Tx<'_>, receives: &[Receive]) -> Stored<Vec<bool>> {
     let mut marks = MarksOf::new();
-    let Raised { rose, events, changed, risen } = raise(tx, &mut marks, receives).await?;
+    let Raised { rose, events, risen } = raise(tx, &mut marks, receives).await?;
     events.into_iter().for_each(|event| tx.announce(event));
-    save(tx, &changed.into_iter().collect::<Vec<_>>(), &mut marks, &risen).await?;
+    save(tx, &keys_of(&risen), &mut marks, &risen).await?;
     Ok(rose)
 }
 
@@ -67,7 +66,7 @@ pub(super) const fn is_delivery(receive: &Receive) -> bool {
 /// Raises the marks, without storing them. Of somebody who never was a participant nothing rises. What is read must be
 /// in its table; what is delivered need not be.
 pub(super) async fn raise(tx: &mut Tx<'_>, marks: &mut MarksOf, receives: &[Receive]) -> Stored<Raised> {
-    let mut raised = Raised { rose: vec![false; receives.len()], events: Vec::new(), changed: BTreeSet::new(), risen: Vec::new() };
+    let mut raised = Raised { rose: vec![false; receives.len()], events: Vec::new(), risen: Vec::new() };
     let keys = receives.iter().map(|receive| (receive.receipt.chat_id, receive.receipt.user_id)).filter(|key| !marks.contains_key(key));
     let missing: BTreeSet<Key> = keys.collect();
     load_marks(tx, &missing.into_iter().collect::<Vec<_>>(), marks).await?;
@@ -82,7 +81,6 @@ pub(super) async fn raise(tx: &mut Tx<'_>, marks: &mut MarksOf, receives: &[Rece
             Receipted::ReadUpTo(up_to) => read(marks, &receive.receipt, up_to, reads.get(&key).map_or(&[], Vec::as_slice)),
         };
         for run in runs {
-            raised.changed.insert(key);
             raised.rose[index] = true;
             raised.risen.push(Risen { key, status: run.status, run: SeqRange { from: run.from, to: run.to }, at: receive.receipt.at });
             for event in run.events {
@@ -105,8 +103,7 @@ pub(super) async fn store(tx: &mut Tx<'_>, delivered: impl Iterator<Item = &Arc<
         _ => None,
     });
     let risen: Vec<Risen> = runs.collect();
-    let keys: BTreeSet<Key> = risen.iter().map(|risen| risen.key).collect();
-    let keys: Vec<Key> = keys.into_iter().collect();
+    let keys = keys_of(&risen);
     let mut marks = MarksOf::with_capacity(keys.len());
     load_marks(tx, &keys, &mut marks).await?;
     for risen in &risen {
@@ -115,6 +112,11 @@ pub(super) async fn store(tx: &mut Tx<'_>, delivered: impl Iterator<Item = &Arc<
         }
     }
     save(tx, &keys, &mut marks, &risen).await
+}
+
+/// Whose marks rose, each once and in order.
+fn keys_of(risen: &[Risen]) -> Vec<Key> {
+    risen.iter().map(|risen| risen.key).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Deliveries first, then the furthest reads: of concurrent receipts any order is as good, and in this one a read of

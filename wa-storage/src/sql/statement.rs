@@ -123,6 +123,15 @@ impl Statement {
         Self { text: Text::Built(dialect, text.to_owned()), values: Vec::new() }
     }
 
+    /// Whether it names what messages and receipts change.
+    pub(super) fn tells_of_messages(&self) -> bool {
+        let text = match &self.text {
+            Text::Fixed(text) => text,
+            Text::Built(_, text) => text.as_str(),
+        };
+        [" messages", "receipt_", "last_seq", "last_activity_at"].iter().any(|name| text.contains(name))
+    }
+
     /// Inserts these rows: `into` is the text up to the rows, `then` what follows each of them. At least one row must be given.
     pub(crate) fn insert<const N: usize>(dialect: Dialect, into: &'static str, rows: impl IntoIterator<Item = [Value; N]>, then: &'static str) -> Self {
         if !dialect.inserts_row_by_row() {

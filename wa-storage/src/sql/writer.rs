@@ -3,8 +3,8 @@
 //! Messages and deliveries of a group that holds nothing else are only written to the outbox; see `deferred.rs`.
 
 use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -33,8 +33,14 @@ const LOOK_AT_LOG: u32 = 8;
 /// How long a job may wait for a place in the queue.
 const PLACE_WITHIN: Duration = Duration::from_secs(1);
 
+/// How long a group may take until those in it are told that nobody knows what becomes of it. A job may wait for one group
+/// before its own, and for a place before that; all of it stays below the 5 s within which everything is answered.
+const ANSWER_WITHIN: Duration = Duration::from_millis(1750);
+
 /// Counters and marks kept at hand between groups, of chats and of their participants.
 const AT_HAND: usize = 100_000;
+
+const TOO_SLOW: &str = "the database did not take a write in time";
 
 /// A future that borrows the transaction it works in.
 pub(crate) type InTx<'t, T> = Pin<Box<dyn Future<Output = Stored<T>> + Send + 't>>;
@@ -69,7 +75,6 @@ impl Writer {
             env,
             handoff,
             places,
-            jobs,
             connection: None,
             unsettled: false,
             groups: 0,
@@ -80,7 +85,7 @@ impl Writer {
             deferred: Deferred::default(),
             knows_deferred: false,
         };
-        tokio::spawn(task.run());
+        tokio::spawn(task.run(jobs));
         Self { queue, backend }
     }
 
@@ -122,7 +127,10 @@ impl Writer {
         F: for<'t> FnOnce(&'t mut Tx<'_>) -> InTx<'t, T> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        self.submit(Job::Work(Box::new(OneWork { work: Some(work), result: None, touches_chats, reply })), answer).await
+        let job = Job::Work(Box::new(OneWork { work: Some(work), result: None, touches_chats, reply }));
+        // Its answer is with the work, which may be stuck half-way.
+        let late = |_| Err(StoreError::unavailable(self.backend, TOO_SLOW));
+        timeout(PLACE_WITHIN + 2 * ANSWER_WITHIN, self.submit(job, answer)).await.unwrap_or_else(late)
     }
 
     /// Commits what waits, refuses what comes later, and closes the connection.
@@ -146,7 +154,7 @@ impl Writer {
                 Err(_) => return Err(unavailable("the queue of the writer is full")),
             }
         }
-        // No timer for each: whoever asks bounds how long a request takes, with all its parts.
+        // No timer for each: the writer has one for the whole group.
         answer.await.unwrap_or_else(|_| Err(unavailable("the store was closed before it answered")))
     }
 }
@@ -296,7 +304,6 @@ struct Task {
     env: Arc<dyn Env>,
     handoff: Handoff,
     places: Arc<Places>,
-    jobs: mpsc::Receiver<Job>,
     connection: Option<Connection>,
     /// Whether the last connection was lost to a failed read, write or sync.
     unsettled: bool,
@@ -316,11 +323,9 @@ struct Task {
 #[derive(Default)]
 struct Group {
     appends: Vec<Append>,
-    append_replies: Vec<oneshot::Sender<Stored<Placed>>>,
     receives: Vec<Receive>,
-    receive_replies: Vec<oneshot::Sender<Stored<bool>>>,
     works: Vec<Box<dyn Work>>,
-    settles: Vec<oneshot::Sender<Stored<()>>>,
+    settles: bool,
 }
 
 impl Group {
@@ -334,6 +339,101 @@ impl Group {
     }
 }
 
+/// Who is to be told what became of a group, in the order of its jobs; works know by themselves.
+#[derive(Default)]
+struct Replies {
+    appends: Vec<oneshot::Sender<Stored<Placed>>>,
+    receives: Vec<oneshot::Sender<Stored<bool>>>,
+    settles: Vec<oneshot::Sender<Stored<()>>>,
+}
+
+impl Replies {
+    // Whoever asked may have given up by now, which is why no answer minds whether it is heard.
+
+    fn succeed(self, placed: Vec<Stored<Placed>>, rose: Vec<bool>) {
+        for (reply, placed) in self.appends.into_iter().zip(placed) {
+            let _ = reply.send(placed);
+        }
+        for (reply, rose) in self.receives.into_iter().zip(rose) {
+            let _ = reply.send(Ok(rose));
+        }
+        for reply in self.settles {
+            let _ = reply.send(Ok(()));
+        }
+    }
+
+    fn fail(self, failure: &Failure) {
+        for reply in self.appends {
+            let _ = reply.send(Err(failure.error()));
+        }
+        for reply in self.receives {
+            let _ = reply.send(Err(failure.error()));
+        }
+        for reply in self.settles {
+            let _ = reply.send(Err(failure.error()));
+        }
+    }
+}
+
+/// Where jobs come from, and who wants to know when that is over.
+struct Intake {
+    jobs: mpsc::Receiver<Job>,
+    closing: Option<oneshot::Sender<Stored<()>>>,
+}
+
+impl Intake {
+    fn sort(&mut self, jobs: impl Iterator<Item = Job>) -> (Group, Replies) {
+        let (mut group, mut replies) = (Group::default(), Replies::default());
+        for job in jobs {
+            match job {
+                Job::Append(append, reply) => {
+                    group.appends.push(*append);
+                    replies.appends.push(reply);
+                }
+                Job::Receive(receive, reply) => {
+                    group.receives.push(receive);
+                    replies.receives.push(reply);
+                }
+                Job::Work(work) => group.works.push(work),
+                Job::Settle(reply) => {
+                    group.settles = true;
+                    replies.settles.push(reply);
+                }
+                // What was queued before is still served; the channel then ends.
+                Job::Close(reply) => {
+                    self.jobs.close();
+                    self.closing = Some(reply);
+                }
+            }
+        }
+        (group, replies)
+    }
+
+    /// Lets the writer do this, however long it takes; but if it takes too long, says so, and refuses whatever comes
+    /// until it is done.
+    async fn keep_answering<T>(&mut self, doing: impl Future<Output = T>, failure: &Failure, when_late: impl FnOnce()) -> T {
+        let mut doing = pin!(doing);
+        if let Ok(done) = timeout(ANSWER_WITHIN, &mut doing).await {
+            return done;
+        }
+        tracing::error!("the database takes too long; writes are refused until it is done");
+        when_late();
+        tokio::select! {
+            done = &mut doing => done,
+            () = self.refuse(failure) => doing.await,
+        }
+    }
+
+    /// Refuses whatever comes. Returns when nothing can come any more.
+    async fn refuse(&mut self, failure: &Failure) {
+        while let Some(job) = self.jobs.recv().await {
+            let (group, replies) = self.sort(std::iter::once(job));
+            replies.fail(failure);
+            group.works.into_iter().for_each(|work| work.answer(Some(failure)));
+        }
+    }
+}
+
 /// What a committed transaction gave.
 struct Committed {
     placed: Vec<Stored<Placed>>,
@@ -343,39 +443,21 @@ struct Committed {
 }
 
 impl Task {
-    async fn run(mut self) {
+    async fn run(mut self, jobs: mpsc::Receiver<Job>) {
+        let mut intake = Intake { jobs, closing: None };
         let mut jobs = Vec::with_capacity(GROUP);
-        let mut closing = None;
-        while self.jobs.recv_many(&mut jobs, GROUP).await > 0 {
-            let mut group = Group::default();
-            for job in jobs.drain(..) {
-                match job {
-                    Job::Append(append, reply) => {
-                        group.appends.push(*append);
-                        group.append_replies.push(reply);
-                    }
-                    Job::Receive(receive, reply) => {
-                        group.receives.push(receive);
-                        group.receive_replies.push(reply);
-                    }
-                    Job::Work(work) => group.works.push(work),
-                    Job::Settle(reply) => group.settles.push(reply),
-                    // What was queued before is still served; the channel then ends the loop.
-                    Job::Close(reply) => {
-                        self.jobs.close();
-                        closing = Some(reply);
-                    }
-                }
-            }
-            self.settle(group).await;
-            self.shorten_log().await;
+        while intake.jobs.recv_many(&mut jobs, GROUP).await > 0 {
+            let (group, replies) = intake.sort(jobs.drain(..));
+            self.settle(group, replies, &mut intake).await;
+            let too_slow = self.too_slow();
+            intake.keep_answering(self.shorten_log(), &too_slow, || ()).await;
         }
-        self.settle_deferred().await;
+        self.settle_deferred(&mut intake).await;
         let closed = match self.connection.take() {
             Some(connection) => connection.close().await,
             None => Ok(()),
         };
-        match closing {
+        match intake.closing {
             Some(reply) => drop(reply.send(closed)),
             None => {
                 if let Err(error) = closed {
@@ -385,11 +467,19 @@ impl Task {
         }
     }
 
-    /// Commits a group and answers everybody in it.
-    async fn settle(&mut self, mut group: Group) {
+    fn too_slow(&self) -> Failure {
+        StoreError::unavailable(self.db.dialect().name(), TOO_SLOW).into()
+    }
+
+    /// Commits a group and answers everybody in it. If that takes too long, they and those who come meanwhile are told
+    /// that nobody knows, and it goes on: what is being committed can still become durable.
+    async fn settle(&mut self, mut group: Group, replies: Replies, intake: &mut Intake) {
         let mut hooks = Vec::new();
         let jobs = group.appends.len() + group.receives.len() + group.works.len();
-        let outcome = self.commit(&mut group, &mut hooks).await;
+        let replies = Mutex::new(replies);
+        let take_replies = || std::mem::take(&mut *replies.lock().unwrap_or_else(PoisonError::into_inner));
+        let too_slow = self.too_slow();
+        let outcome = intake.keep_answering(self.commit(&mut group, &replies, &mut hooks), &too_slow, || take_replies().fail(&too_slow)).await;
         for hook in hooks {
             hook();
         }
@@ -406,36 +496,15 @@ impl Task {
                 }
                 #[cfg(feature = "failpoints")]
                 wa_core::faults::pass("before_answer");
-                // Whoever asked may have given up by now.
-                for (reply, placed) in group.append_replies.into_iter().zip(committed.placed) {
-                    let _ = reply.send(placed);
-                }
-                for (reply, rose) in group.receive_replies.into_iter().zip(committed.rose) {
-                    let _ = reply.send(Ok(rose));
-                }
-                for work in group.works {
-                    work.answer(None);
-                }
-                for reply in group.settles {
-                    let _ = reply.send(Ok(()));
-                }
+                take_replies().succeed(committed.placed, committed.rose);
+                group.works.into_iter().for_each(|work| work.answer(None));
             }
             Err(error) => {
                 tracing::error!(%error, jobs, "a group of writes failed");
                 self.let_go().await;
                 let failure = Failure::from(error);
-                for reply in group.append_replies {
-                    let _ = reply.send(Err(failure.error()));
-                }
-                for reply in group.receive_replies {
-                    let _ = reply.send(Err(failure.error()));
-                }
-                for work in group.works {
-                    work.answer(Some(&failure));
-                }
-                for reply in group.settles {
-                    let _ = reply.send(Err(failure.error()));
-                }
+                take_replies().fail(&failure);
+                group.works.into_iter().for_each(|work| work.answer(Some(&failure)));
             }
         }
     }
@@ -448,19 +517,17 @@ impl Task {
         }
         self.groups = 0;
         let Some(connection) = &mut self.connection else { return };
-        if let Err(error) = connection.shorten_log().await {
+        if let Err(error) = connection.shorten_log(self.deferred.is_busy()).await {
             tracing::error!(%error, "the log could not be copied into the database file; it grows until it can");
             self.let_go().await;
         }
     }
 
     /// Before the end; what cannot be brought to its tables now is at the next start.
-    async fn settle_deferred(&mut self) {
-        if self.deferred.is_empty() {
-            return;
+    async fn settle_deferred(&mut self, intake: &mut Intake) {
+        if !self.deferred.is_empty() {
+            self.settle(Group { settles: true, ..Group::default() }, Replies::default(), intake).await;
         }
-        let (reply, _) = oneshot::channel();
-        self.settle(Group { settles: vec![reply], ..Group::default() }).await;
     }
 
     /// Gives the connection up. The next group gets a new one, and looks anew for what is deferred.
@@ -479,9 +546,10 @@ impl Task {
         self.knows_deferred = false;
     }
 
-    async fn commit(&mut self, group: &mut Group, hooks: &mut Vec<Hook>) -> Stored<Committed> {
+    #[cfg_attr(not(feature = "planted"), expect(unused_variables, reason = "a planted defect answers too early"))]
+    async fn commit(&mut self, group: &mut Group, replies: &Mutex<Replies>, hooks: &mut Vec<Hook>) -> Stored<Committed> {
         let nothing = Committed { placed: Vec::new(), rose: Vec::new(), position: None, events: Vec::new() };
-        if group.is_empty() && group.settles.is_empty() {
+        if group.is_empty() && !group.settles {
             return Ok(nothing);
         }
         self.connect().await?;
@@ -492,7 +560,7 @@ impl Task {
         if self.heads.len() + self.marks.len() > AT_HAND {
             self.forget();
         }
-        let needs_all = !defers || !group.settles.is_empty() || !self.knows_deferred || self.deferred.may_hold(&group.appends);
+        let needs_all = !defers || group.settles || !self.knows_deferred || self.deferred.may_hold(&group.appends);
         let applied = if needs_all { self.deferred.all() } else { self.deferred.due(group.appends.len() + group.receives.len()) };
         let Some(connection) = &mut self.connection else {
             return Err(StoreError::unavailable(self.db.dialect().name(), "no connection"));
@@ -533,7 +601,7 @@ impl Task {
             position = Some(Position { previous: self.last_outbox_id, id });
         }
         #[cfg(feature = "planted")]
-        let placed = answer_too_early(&mut group.append_replies, placed).await;
+        let placed = answer_too_early(replies, placed).await;
         #[cfg(feature = "failpoints")]
         wa_core::faults::pass("before_commit");
         if new.len() + delivered.len() > 0 {
@@ -586,11 +654,12 @@ impl Task {
 
 /// The planted defect `ack_before_commit`: messages are acknowledged first and become durable a little later.
 #[cfg(feature = "planted")]
-async fn answer_too_early(replies: &mut Vec<oneshot::Sender<Stored<Placed>>>, placed: Vec<Stored<Placed>>) -> Vec<Stored<Placed>> {
+async fn answer_too_early(replies: &Mutex<Replies>, placed: Vec<Stored<Placed>>) -> Vec<Stored<Placed>> {
     if !wa_core::faults::planted("ack_before_commit") {
         return placed;
     }
-    for (reply, placed) in replies.drain(..).zip(placed) {
+    let early = std::mem::take(&mut replies.lock().unwrap_or_else(PoisonError::into_inner).appends);
+    for (reply, placed) in early.into_iter().zip(placed) {
         let _ = reply.send(placed);
     }
     tokio::time::sleep(Duration::from_millis(20)).await;

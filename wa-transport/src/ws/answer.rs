@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 use wa_core::api::Pending;
 use wa_core::error::{Error, Result};
 use wa_core::id::UserId;
@@ -18,10 +19,21 @@ use super::request::Request;
 use super::socket::{Outgoing, Socket};
 use crate::backend::Backend;
 
+/// Sockets that are opened at a time. When thousands come back at once, the others wait for their turn: opening them all
+/// together would take no less time and much more memory.
+const OPENINGS: usize = 32;
+
 /// What all sockets share.
 pub(super) struct Context {
     pub(super) hub: Arc<Hub>,
     pub(super) backend: Backend,
+    openings: Semaphore,
+}
+
+impl Context {
+    pub(super) fn new(hub: Arc<Hub>, backend: Backend) -> Self {
+        Self { hub, backend, openings: Semaphore::new(OPENINGS) }
+    }
 }
 
 impl Context {
@@ -59,7 +71,9 @@ impl std::fmt::Display for Chain<'_> {
 /// Opens a socket that is already registered: makes sure its session still stands, announces the user, closes the
 /// device's older socket, and fetches what waits.
 pub(super) async fn open(context: Arc<Context>, socket: Arc<Socket>) -> Result<Pending, Close> {
-    let Context { hub, backend } = &*context;
+    let Context { hub, backend, openings } = &*context;
+    // It is never closed.
+    let _turn = openings.acquire().await;
     let refused = |error: Error| {
         if !matches!(error, Error::Unauthenticated(_)) {
             tracing::warn!(user_id = %socket.caller.user_id, connection_id = %socket.id, ?error, "a socket could not be opened");
@@ -101,7 +115,7 @@ pub(super) async fn answer(context: Arc<Context>, socket: Arc<Socket>, job: Job)
 }
 
 async fn carry_out(context: &Context, socket: &Arc<Socket>, request: Request, req_id: Option<&ReqId>) -> Result<Option<Bytes>> {
-    let Context { hub, backend } = context;
+    let Context { hub, backend, .. } = context;
     let caller = &socket.caller;
     match request {
         Request::Send(message) => {

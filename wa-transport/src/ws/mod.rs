@@ -16,12 +16,12 @@ mod error;
 mod event;
 pub mod frame;
 mod hub;
-mod metered;
 mod pipeline;
 mod request;
 mod session;
 mod socket;
 mod upgrade;
+mod wire;
 
 pub use close::Close;
 pub use delivery::Delivery;

@@ -2,16 +2,16 @@
 //! the requests being answered, and an idle socket costs little memory.
 
 use std::collections::{HashSet, VecDeque, vec_deque};
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as Wakeup, Poll};
 
 use bytes::Bytes;
-use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
+use futures_util::FutureExt as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
-use tokio_websockets::{CloseCode, Error as WsError, Message, WebSocketStream};
 use wa_core::api::Pending;
 use wa_core::error::{Error, Result};
 use wa_core::id::{ChatId, UserId};
@@ -23,10 +23,10 @@ use super::close::Close;
 use super::compat;
 use super::event::{NewMessage, Pong, Resync, ServerEvent as _};
 use super::frame;
-use super::metered::Metered;
 use super::pipeline::{Job, Pipeline};
 use super::request::Request;
 use super::socket::{Next, Outgoing, Places, Socket};
+use super::wire::{Incoming, Wire, WireError};
 
 /// How many bytes are handed to the connection before it is waited for until they are written. An idle socket holds no
 /// more than this of what was taken from its queue.
@@ -40,7 +40,7 @@ type Admitting = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
 /// The connection of a registered socket.
 pub(super) struct Session<S> {
-    ws: WebSocketStream<Metered<S>>,
+    wire: Wire<S>,
     context: Arc<Context>,
     socket: Arc<Socket>,
     stage: Stage,
@@ -54,7 +54,6 @@ pub(super) struct Session<S> {
     bad_frames: u32,
     /// Whether the client uses other keys than the canonical ones, and so gets both.
     is_mirrored: bool,
-    unflushed: bool,
     /// Until when the connection must take something more than it has taken so far, while it keeps the task waiting.
     write_by: Option<(Instant, u64)>,
     heard_at: Instant,
@@ -99,19 +98,19 @@ struct Backlog {
 }
 
 /// Serves a registered socket until it ends, then forgets it.
-pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(ws: WebSocketStream<Metered<S>>, context: Arc<Context>, socket: Arc<Socket>) {
-    let mut session = Session::new(ws, context.clone(), socket.clone());
-    let end = std::panic::AssertUnwindSafe(std::future::poll_fn(|cx| session.poll(cx))).catch_unwind().await;
+pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(wire: Wire<S>, context: Arc<Context>, socket: Arc<Socket>) {
+    let mut session = Session::new(wire, context.clone(), socket.clone());
+    let end = std::panic::AssertUnwindSafe(poll_fn(|cx| session.poll(cx))).catch_unwind().await;
     let end = end.unwrap_or_else(|_| {
         tracing::error!(connection_id = %socket.id, "a socket's task panicked");
         End::Close(Close::Unavailable)
     });
-    let Session { ws, watched, pipeline, admitting, backlog, .. } = session;
+    let Session { wire, watched, pipeline, admitting, backlog, .. } = session;
     drop((pipeline, admitting, backlog));
     context.hub.unregister(&socket, &watched);
     let limits = context.backend.limits.clone();
     // Boxed, because every open socket would else keep room for it.
-    let ((), ()) = Box::pin(futures_util::future::join(disconnected(&context, &socket), say_goodbye(ws, end, &limits))).await;
+    let ((), ()) = Box::pin(futures_util::future::join(disconnected(&context, &socket), say_goodbye(wire, end, &limits))).await;
 }
 
 async fn disconnected(context: &Context, socket: &Socket) {
@@ -121,32 +120,27 @@ async fn disconnected(context: &Context, socket: &Socket) {
 }
 
 /// Closes a connection that never became a socket.
-pub(super) async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(ws: WebSocketStream<Metered<S>>, why: Close, limits: &Limits) {
-    Box::pin(say_goodbye(ws, End::Close(why), limits)).await;
+pub(super) async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(wire: Wire<S>, why: Close, limits: &Limits) {
+    Box::pin(say_goodbye(wire, End::Close(why), limits)).await;
 }
 
 /// Sends the close frame and lets the client take it in: a connection that is dropped while data comes in is reset, and
 /// the close would be lost.
-async fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(mut ws: WebSocketStream<Metered<S>>, end: End, limits: &Limits) {
-    let told = timeout(limits.ws_write_timeout, async {
-        if let End::Close(close) = end
-            && let Ok(code) = CloseCode::try_from(close.code())
-        {
-            // It fails if the client has closed already, which is as well.
-            let _ = ws.feed(Message::close(Some(code), close.reason())).await;
-        }
-        ws.flush().await
-    });
+async fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(mut wire: Wire<S>, end: End, limits: &Limits) {
+    if let End::Close(close) = end {
+        wire.close(close.code(), close.reason());
+    }
+    let told = timeout(limits.ws_write_timeout, poll_fn(|cx| wire.poll_flush(cx)));
     if !matches!(told.await, Ok(Ok(()))) {
         return;
     }
     let _ = timeout(limits.ws_linger, async {
-        while let Some(message) = ws.next().await {
-            if matches!(message, Err(WsError::Io(_))) {
+        while let Some(message) = poll_fn(|cx| wire.poll_next(cx)).await {
+            if matches!(message, Err(WireError::Io(_))) {
                 return;
             }
         }
-        let mut io = ws.into_inner();
+        let mut io = wire.into_inner();
         let mut rest = [0; 256];
         if io.shutdown().await.is_ok() {
             while matches!(io.read(&mut rest).await, Ok(1..)) {}
@@ -156,13 +150,13 @@ async fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(mut ws: WebSocketStream<
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
-    fn new(ws: WebSocketStream<Metered<S>>, context: Arc<Context>, socket: Arc<Socket>) -> Self {
+    fn new(wire: Wire<S>, context: Arc<Context>, socket: Arc<Socket>) -> Self {
         let now = Instant::now();
         let limits = &context.backend.limits;
         let (until, ping_at) = (now + limits.request_timeout, now + limits.ws_ping);
         let work = Box::pin(open(context.clone(), socket.clone()));
         Self {
-            ws,
+            wire,
             socket,
             stage: Stage::Opening { work, until },
             admitting: None,
@@ -173,7 +167,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             watched: HashSet::new(),
             bad_frames: 0,
             is_mirrored: false,
-            unflushed: false,
             write_by: None,
             heard_at: now,
             ping_at,
@@ -244,13 +237,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             self.answers = VecDeque::new();
             self.answer_bytes = 0;
             self.backlog = None;
-            // What the connection did not take is not waited for.
-            self.unflushed = false;
         }
     }
 
     fn is_drained(&self) -> bool {
-        self.pipeline.is_none() && self.admitting.is_none() && self.answers.is_empty() && !self.unflushed
+        // What a connection that is gone did not take is not waited for here.
+        let is_gone = matches!(self.stage, Stage::Draining { end: End::Gone, .. });
+        self.pipeline.is_none() && self.admitting.is_none() && self.answers.is_empty() && (is_gone || !self.wire.has_unsent())
     }
 
     fn poll_opening(&mut self, cx: &mut Wakeup<'_>) -> Result<bool, End> {
@@ -347,22 +340,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Writes what waits, as far as the connection takes it.
-    fn poll_write(&mut self, cx: &mut Wakeup<'_>) -> Result<bool, WsError> {
+    fn poll_write(&mut self, cx: &mut Wakeup<'_>) -> io::Result<bool> {
         if matches!(self.stage, Stage::Draining { end: End::Gone, .. }) {
-            self.unflushed = false;
             return Ok(false);
         }
         let mut progress = false;
         loop {
-            if self.unflushed {
-                if self.ws.poll_flush_unpin(cx)?.is_pending() {
-                    let (written, now) = (self.ws.get_ref().written(), Instant::now());
+            if self.wire.has_unsent() {
+                if self.wire.poll_flush(cx)?.is_pending() {
+                    let (written, now) = (self.wire.written(), Instant::now());
                     if self.write_by.is_none_or(|(_, before)| before != written) {
                         self.write_by = Some((now + self.limits().ws_write_timeout, written));
                     }
                     return Ok(progress);
                 }
-                self.unflushed = false;
                 self.write_by = None;
             }
             let mut written = 0;
@@ -375,9 +366,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 }
                 metrics.ws_sent().inc();
                 written += frame.bytes.len();
-                self.unflushed = true;
-                let bytes = if self.is_mirrored { compat::mirror(frame.bytes) } else { frame.bytes };
-                self.ws.start_send_unpin(Message::text(bytes))?;
+                self.wire.text(&if self.is_mirrored { compat::mirror(frame.bytes) } else { frame.bytes });
             }
             if written == 0 {
                 return Ok(progress);
@@ -431,29 +420,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if !self.may_read() {
             return Ok(false);
         }
-        let message = match self.ws.poll_next_unpin(cx) {
+        let message = match self.wire.poll_next(cx) {
             Poll::Pending => return Ok(false),
             Poll::Ready(Some(Ok(message))) => message,
-            Poll::Ready(Some(Err(WsError::PayloadTooLong { .. }))) => return Err(End::Close(Close::TooLarge)),
-            // The library has queued the close that the protocol asks for.
-            Poll::Ready(Some(Err(WsError::Protocol(_)))) => return Err(End::Gone),
-            Poll::Ready(Some(Err(_)) | None) => {
+            Poll::Ready(Some(Err(WireError::TooLong))) => return Err(End::Close(Close::TooLarge)),
+            Poll::Ready(Some(Err(WireError::Protocol(_)))) => return Err(End::Gone),
+            Poll::Ready(Some(Err(WireError::Io(_))) | None) => {
                 self.drain(End::Gone);
                 return Ok(true);
             }
         };
         self.heard_at = Instant::now();
-        if message.is_text() || message.is_binary() {
-            self.context.backend.metrics.ws_received().inc();
-            self.take_in(&message, cx);
-        }
+        // Frames are text (contract, section 3.2); a binary one is as bad as text that is no JSON.
+        let text = match message {
+            Incoming::Control => return Ok(true),
+            Incoming::Text(text) => Some(text),
+            Incoming::Binary => None,
+        };
+        self.context.backend.metrics.ws_received().inc();
+        self.take_in(text.as_deref(), cx);
         Ok(true)
     }
 
-    fn take_in(&mut self, message: &Message, cx: &mut Wakeup<'_>) {
-        // Frames are text (contract, section 3.2); a binary one is as bad as text that is no JSON.
-        let mut read = if message.is_text() { frame::parse(message.as_payload(), self.limits()) } else { Err(frame::FrameError::NotJson) };
-        let respelled = compat::respell(message.as_payload(), &read);
+    fn take_in(&mut self, text: Option<&[u8]>, cx: &mut Wakeup<'_>) {
+        let mut read = text.map_or(Err(frame::FrameError::NotJson), |text| frame::parse(text, self.limits()));
+        let respelled = compat::respell(text.unwrap_or_default(), &read);
         if let Some((text, uses_keys)) = &respelled {
             self.is_mirrored |= *uses_keys;
             read = frame::parse(text.as_bytes(), self.limits());
@@ -545,9 +536,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Asks the client whether it still is there, and renews the presence of the user meanwhile.
     fn ping(&mut self) {
-        if self.ws.start_send_unpin(Message::ping(Bytes::new())).is_ok() {
-            self.unflushed = true;
-        }
+        self.wire.ping();
         self.pipeline.get_or_insert_default().push(Job { request: Request::Ping, req_id: None });
     }
 }

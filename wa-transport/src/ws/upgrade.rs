@@ -12,7 +12,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use base64::Engine as _;
 use hyper_util::rt::TokioIo;
-use tokio_websockets::{Limits as WsLimits, ServerBuilder};
 use tower_http::catch_panic::CatchPanicLayer;
 use wa_core::error::{Denied, Error, Result, Unauthenticated};
 use wa_core::ports::EnvExt as _;
@@ -21,9 +20,9 @@ use wa_core::session::Caller;
 use super::answer::Context;
 use super::close::Close;
 use super::hub::Hub;
-use super::metered::Metered;
 use super::session;
 use super::socket::Socket;
+use super::wire::Wire;
 use crate::backend::Backend;
 use crate::rest::{ApiError, Observer, Origins, TrustedProxies, after_panic, bearer_token, observe};
 
@@ -49,7 +48,7 @@ struct Entrance {
 /// The route `GET /ws`, whose sockets are those of this hub.
 pub fn router(hub: Arc<Hub>, backend: Backend, options: WsOptions) -> Router {
     let observer = Observer::new(&backend, options.trusted_proxies);
-    let entrance = Arc::new(Entrance { context: Arc::new(Context { hub, backend }), cors_origins: options.cors_origins });
+    let entrance = Arc::new(Entrance { context: Arc::new(Context::new(hub, backend)), cors_origins: options.cors_origins });
     let route = get(enter).fallback(wrong_method).layer(CatchPanicLayer::custom(after_panic)).layer(from_fn_with_state(observer, observe));
     Router::new().route("/ws", route).with_state(entrance)
 }
@@ -66,7 +65,6 @@ async fn enter(State(entrance): State<Arc<Entrance>>, mut request: Request) -> R
                 return ApiError::from(Error::unavailable("no place for another socket")).into_response();
             };
             let upgrade = hyper::upgrade::on(&mut request);
-            let limits = WsLimits::default().max_payload_len(Some(context.backend.limits.ws_frame));
             let context = context.clone();
             context.hub.tasks.spawn({
                 let context = context.clone();
@@ -76,15 +74,15 @@ async fn enter(State(entrance): State<Arc<Entrance>>, mut request: Request) -> R
                         Ok(upgraded) => upgraded,
                         Err(error) => return tracing::debug!(%error, "a client left during the upgrade"),
                     };
-                    let ws = ServerBuilder::new().limits(limits).serve(Metered::new(TokioIo::new(upgraded)));
+                    let wire = Wire::new(TokioIo::new(upgraded), context.backend.limits.ws_frame);
                     match visitor {
                         Ok(caller) => {
                             let id = context.backend.env.new_id();
                             let socket = Arc::new(Socket::new(id, caller, context.backend.limits.ws_queue_bytes));
                             context.hub.register(&socket);
-                            session::serve(ws, context, socket).await;
+                            session::serve(wire, context, socket).await;
                         }
-                        Err(why) => session::turn_away(ws, Close::Unauthorized(why), &context.backend.limits).await,
+                        Err(why) => session::turn_away(wire, Close::Unauthorized(why), &context.backend.limits).await,
                     }
                 }
             });
