@@ -1,5 +1,5 @@
 //! Delivery side by side: the server, and bare relays without login or store, under the same load on the same machine. A
-//! table goes to stderr, JSON to stdout. `--quick` takes a tenth of the time.
+//! table goes to stderr, JSON to stdout. `--quick` takes a fifth of the time.
 
 mod child;
 mod relay;
@@ -9,9 +9,13 @@ use std::time::Duration;
 
 use child::Served;
 use serde::Serialize;
-use wa_cli::load::{self, Connected, Idle, Offline, Pair, Plan, Quantiles, Traffic, User};
+use wa_cli::load::{self, Connected, Group, Idle, Offline, Pair, Plan, Quantiles, Traffic, User};
 
 const PAIRS: usize = 100;
+/// Members of the group, and how many of them send, each with a window of 4.
+const MEMBERS: usize = 256;
+const SENDERS: usize = 8;
+const GROUP_WINDOW: usize = 4;
 const SOCKETS: usize = 10_000;
 const STORED: usize = 10_000;
 
@@ -32,6 +36,8 @@ struct Report {
     /// Delivered messages of the server for each of the relay that syncs, by window.
     share_of_syncing_relay: Vec<(usize, f64)>,
     at_a_tenth_of_peak: Option<Row>,
+    /// A message counts once for every other member.
+    group: Vec<Row>,
     idle: Option<Idle>,
     connect: Option<Connected>,
     offline: Option<Offline>,
@@ -72,6 +78,16 @@ fn main() -> io::Result<()> {
         let tenth = Plan { rate: Some(peak / 10.0), ..plan(64, seconds, false) };
         report.at_a_tenth_of_peak = Some(row("wa-server", &served, &pairs, tenth)?);
     }
+    if wanted("group") {
+        for (subject, log) in [("relay", None), ("syncing relay", Some(folder.path()))] {
+            let served = Served::relay(log)?;
+            let group = Group { members: (0..MEMBERS).map(|number| User::unknown(format!("/group/{number}"))).collect(), chat: CHAT.to_owned() };
+            report.group.push(group_row(subject, &served, &group, plan(GROUP_WINDOW, seconds, true))?);
+        }
+        let served = Served::server(&data)?;
+        let group = load::run(load::group(served.address, 200_000, MEMBERS / 2))?;
+        report.group.push(group_row("wa-server", &served, &group, plan(GROUP_WINDOW, seconds, false))?);
+    }
     if wanted("offline") {
         let served = Served::server(&data)?;
         report.offline = Some(load::run(async {
@@ -104,12 +120,11 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
+/// A chat of nobody: a relay does not ask.
+const CHAT: &str = "0198f3f6-7b1c-7c4e-8a57-0242ac120002";
+
 fn nobody(number: usize) -> Pair {
-    Pair {
-        sender: User::unknown(format!("/{number}/a")),
-        receiver: User::unknown(format!("/{number}/b")),
-        chat: "0198f3f6-7b1c-7c4e-8a57-0242ac120002".to_owned(),
-    }
+    Pair { sender: User::unknown(format!("/{number}/a")), receiver: User::unknown(format!("/{number}/b")), chat: CHAT.to_owned() }
 }
 
 fn plan(window: usize, seconds: u64, bare: bool) -> Plan {
@@ -117,16 +132,18 @@ fn plan(window: usize, seconds: u64, bare: bool) -> Plan {
 }
 
 fn row(subject: &'static str, served: &Served, pairs: &[Pair], plan: Plan) -> io::Result<Row> {
+    tell(subject, served, plan, |measuring| load::run(load::traffic(served.address, pairs, plan, |_, _| (), measuring)))
+}
+
+fn group_row(subject: &'static str, served: &Served, group: &Group, plan: Plan) -> io::Result<Row> {
+    tell(subject, served, plan, |measuring| load::run(load::group_traffic(served.address, group, SENDERS, plan, measuring)))
+}
+
+fn tell(subject: &'static str, served: &Served, plan: Plan, run: impl FnOnce(&mut dyn FnMut(bool)) -> io::Result<Traffic>) -> io::Result<Row> {
     let mut cpu = [0.0; 2];
-    let traffic = load::run(load::traffic(
-        served.address,
-        pairs,
-        plan,
-        |_, _| (),
-        |begins| {
-            cpu[usize::from(!begins)] = served.usage().map_or(f64::NAN, |usage| usage.cpu);
-        },
-    ))?;
+    let traffic = run(&mut |begins| {
+        cpu[usize::from(!begins)] = served.usage().map_or(f64::NAN, |usage| usage.cpu);
+    })?;
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let cpu_seconds_per_1000 = (cpu[1] - cpu[0]) * 1000.0 / traffic.delivered as f64;
     let load = plan.rate.map_or_else(|| format!("window {}", plan.window), |rate| format!("{rate:.0}/s"));

@@ -1,6 +1,6 @@
-//! The measure: a WebSocket relay of a few lines. It reads JSON and forwards every frame to the other side of the pair that
-//! the path names; no login, no permission, no history. On demand it syncs a log to the disk before it forwards, one
-//! `fdatasync` for all frames that wait.
+//! The measure: a WebSocket relay of a few lines. It reads JSON and forwards every frame to all others in the room that the
+//! path names, `/room/member`; no login, no permission, no history. On demand it syncs a log to the disk before it forwards,
+//! one `fdatasync` for all frames that wait.
 
 use std::collections::HashMap;
 use std::io::{self, Write as _};
@@ -11,8 +11,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_websockets::{Message, Payload, ServerBuilder};
 
-type Line = (Payload, String);
-type Peers = Arc<Mutex<HashMap<String, Sender<Payload>>>>;
+/// A frame, and the path it came over.
+type Line = (Payload, Arc<str>);
+type Peers = Arc<Mutex<HashMap<Arc<str>, Sender<Payload>>>>;
 
 /// Serves on a free port, which it prints, until the process ends.
 pub(crate) fn serve(log: Option<std::fs::File>) -> io::Result<()> {
@@ -36,10 +37,9 @@ pub(crate) fn serve(log: Option<std::fs::File>) -> io::Result<()> {
 async fn relay(stream: TcpStream, peers: Peers, log: Option<Sender<Line>>) {
     let _ = stream.set_nodelay(true);
     let Ok((request, socket)) = ServerBuilder::new().accept(stream).await else { return };
-    let (pair, side) = request.uri().path().rsplit_once('/').unwrap_or_default();
-    let other = format!("{pair}/{}", if side == "a" { "b" } else { "a" });
+    let path: Arc<str> = request.uri().path().into();
     let (queue, mut queued) = channel(1024);
-    peers.lock().unwrap_or_else(PoisonError::into_inner).insert(request.uri().path().to_owned(), queue);
+    peers.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(&path), queue);
     let (mut sink, mut source) = socket.split();
     tokio::spawn(async move {
         let mut batch = Vec::new();
@@ -54,7 +54,7 @@ async fn relay(stream: TcpStream, peers: Peers, log: Option<Sender<Line>>) {
             }
         }
     });
-    let mut peer = None;
+    let mut others = None;
     while let Some(Ok(message)) = source.next().await {
         let is_json = serde_json::from_slice::<serde_json::Value>(message.as_payload()).is_ok_and(|value| value["event"] == "message.send");
         if !message.is_text() || !is_json {
@@ -62,22 +62,22 @@ async fn relay(stream: TcpStream, peers: Peers, log: Option<Sender<Line>>) {
         }
         let payload = message.into_payload();
         if let Some(log) = &log {
-            if log.send((payload, other.clone())).await.is_err() {
+            if log.send((payload, Arc::clone(&path))).await.is_err() {
                 return;
             }
             continue;
         }
-        if peer.is_none() {
-            peer = find(&peers, &other);
-        }
-        if let Some(peer) = &peer {
-            let _ = peer.send(payload).await;
+        for other in others.get_or_insert_with(|| find(&peers, &path)) {
+            let _ = other.send(payload.clone()).await;
         }
     }
 }
 
-fn find(peers: &Peers, other: &str) -> Option<Sender<Payload>> {
-    peers.lock().unwrap_or_else(PoisonError::into_inner).get(other).cloned()
+/// Everybody else in the room. They have all come when the first frame does.
+fn find(peers: &Peers, path: &str) -> Vec<Sender<Payload>> {
+    let room = |path: &str| path.rsplit_once('/').map(|(room, _)| room.to_owned());
+    let peers = peers.lock().unwrap_or_else(PoisonError::into_inner);
+    peers.iter().filter(|(other, _)| &***other != path && room(other) == room(path)).map(|(_, queue)| queue.clone()).collect()
 }
 
 /// Writes what waits, syncs it, and only then forwards it.
@@ -93,15 +93,10 @@ fn commit(mut file: std::fs::File, mut waiting: Receiver<Line>, peers: &Peers) {
         if file.write_all(&bytes).and_then(|()| file.sync_data()).is_err() {
             return;
         }
-        for (payload, other) in group.drain(..) {
-            let peer = match known.get(&other) {
-                Some(peer) => peer,
-                None => match find(peers, &other) {
-                    Some(peer) => known.entry(other).or_insert(peer),
-                    None => continue,
-                },
-            };
-            let _ = peer.try_send(payload);
+        for (payload, path) in group.drain(..) {
+            for other in known.entry(Arc::clone(&path)).or_insert_with(|| find(peers, &path)) {
+                let _ = other.try_send(payload.clone());
+            }
         }
     }
 }

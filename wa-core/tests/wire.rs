@@ -222,6 +222,7 @@ fn receipts_and_sync() {
         chats: vec![SyncChat {
             chat: chat_view(),
             rev: Rev::new(8),
+            history_from_seq: Seq::new(3),
             messages: vec![message_view()],
             hidden_message_ids: vec![id(28)],
             stars: vec![StarMark { message_id: id(27), is_starred: true }],

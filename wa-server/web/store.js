@@ -209,9 +209,10 @@ export class Store {
   revs() { return Object.fromEntries([...this.chats].map(([id, chat]) => [id, chat.rev])); }
 
   applySync({ chats, removed_chat_ids }) {
-    for (const { chat: snap, rev, messages, receipts, limited, hidden_message_ids = [], stars = [] } of chats) {
+    for (const { chat: snap, rev, history_from_seq = 1, messages, receipts, limited, hidden_message_ids = [], stars = [] } of chats) {
       const known = this.chats.has(snap.chat_id);
       const chat = this.putChat(snap);
+      this.#forgetBefore(chat, history_from_seq);
       for (const m of messages) this.#arrive(chat, m);
       if (limited) {
         // Too much was missed to walk through: start again from the newest page.
@@ -231,6 +232,15 @@ export class Store {
     }
     for (const id of removed_chat_ids ?? []) this.chats.delete(id);
     this.io.changed();
+  }
+
+  /** Who was let in again sees the history from then on. */
+  #forgetBefore(chat, seq) {
+    const gone = chat.log.filter((m) => m.seq < seq);
+    if (!gone.length) return;
+    for (const m of gone) chat.byId.delete(m.message_id);
+    chat.log = chat.log.filter((m) => m.seq >= seq);
+    chat.epoch += 1;
   }
 
   // --- receipts ----------------------------------------------------------------------------------------------------

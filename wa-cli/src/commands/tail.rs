@@ -67,6 +67,7 @@ fn line(event: &ServerEvent) -> Option<String> {
         ServerEvent::Presence(p) => format!("{} is {}", p.user_id, if p.online { "online" } else { "offline" }),
         ServerEvent::Chat(c) => format!("chat {} {}", c.chat_id, crate::output::plain(&c.name)),
         ServerEvent::ChatRemoved { chat_id } => format!("chat {chat_id} is gone"),
+        ServerEvent::HistoryFrom { chat_id, seq } => format!("the history of {chat_id} begins at {seq}"),
         _ => return None,
     })
 }

@@ -1,14 +1,16 @@
 //! The load behind `wa bench`: users in pairs that talk, connect, wait or come back, and what that takes of the server. It
 //! runs in one thread, so that it leaves the machine to what is measured.
 
+mod group;
 mod measure;
 mod people;
 mod sockets;
 mod traffic;
 mod wire;
 
+pub use group::group_traffic;
 pub use measure::{Quantiles, Usage};
-pub use people::{Pair, User, pairs};
+pub use people::{Group, Pair, User, group, pairs};
 pub use sockets::{Connected, Idle, Offline, connect, idle, offline};
 pub use traffic::{Plan, Traffic, traffic};
 

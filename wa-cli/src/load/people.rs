@@ -115,6 +115,29 @@ async fn pair(http: &mut Http, number: usize, talk: bool) -> io::Result<Pair> {
     Ok(Pair { sender, receiver, chat })
 }
 
+/// People and the group they are all in.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// Everybody; the first has made it.
+    pub members: Vec<User>,
+    /// The chat.
+    pub chat: String,
+}
+
+/// Logs in these pairs, and makes one group of them all.
+///
+/// # Errors
+/// As [`pairs`].
+pub async fn group(target: SocketAddr, first: usize, count: usize) -> io::Result<Group> {
+    let members: Vec<User> = pairs(target, first, count, false, |_| ()).await?.into_iter().flat_map(|pair| [pair.sender, pair.receiver]).collect();
+    let Some((admin, others)) = members.split_first() else { return Err(io::Error::other("a group has members")) };
+    let others: Vec<String> = others.iter().map(|member| format!("\"{}\"", member.id)).collect();
+    let body = format!(r#"{{"type":"group","name":"wa bench","participant_ids":[{}]}}"#, others.join(","));
+    let mut http = Http::open(target, source(target, 0)).await?;
+    let chat = http.post::<Answer<Chat>>("/api/v1/chats", admin.token.as_deref(), &body).await?.data.chat_id;
+    Ok(Group { members, chat })
+}
+
 async fn login(http: &mut Http, number: usize) -> io::Result<User> {
     let phone = format!("+1202{:07}", 5_000_000 + number);
     let requested: Answer<Requested> = http.post("/api/v1/auth/request-otp", None, &format!(r#"{{"phone":"{phone}"}}"#)).await?;

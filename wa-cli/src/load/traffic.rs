@@ -19,7 +19,7 @@ use super::source;
 use super::wire::{Socket, field};
 
 /// How long is waited for what is still on its way at the end.
-const DRAIN: Duration = Duration::from_secs(10);
+pub(super) const DRAIN: Duration = Duration::from_secs(10);
 
 /// What is sent.
 #[derive(Debug, Clone, Copy)]
@@ -60,21 +60,21 @@ pub struct Traffic {
 }
 
 #[derive(Default)]
-struct Seen {
-    delivered: u64,
-    acknowledged: Histogram,
-    arrived: Histogram,
-    receipts: u64,
+pub(super) struct Seen {
+    pub(super) delivered: u64,
+    pub(super) acknowledged: Histogram,
+    pub(super) arrived: Histogram,
+    pub(super) receipts: u64,
 }
 
 #[derive(Default)]
-struct Shared {
-    seen: RefCell<Seen>,
-    sent: Cell<u64>,
+pub(super) struct Shared {
+    pub(super) seen: RefCell<Seen>,
+    pub(super) sent: Cell<u64>,
     /// Sent, and not both acknowledged and arrived.
-    under_way: Cell<u64>,
-    duplicated: Cell<u64>,
-    stopping: Cell<bool>,
+    pub(super) under_way: Cell<u64>,
+    pub(super) duplicated: Cell<u64>,
+    pub(super) stopping: Cell<bool>,
 }
 
 /// A message on its way.
@@ -163,7 +163,13 @@ pub async fn traffic(
     Ok(traffic)
 }
 
-async fn watch(shared: &Shared, plan: Plan, progress: &mut impl FnMut(f64, u64), measuring: &mut impl FnMut(bool), ended: impl Fn() -> bool) -> Traffic {
+pub(super) async fn watch(
+    shared: &Shared,
+    plan: Plan,
+    progress: &mut impl FnMut(f64, u64),
+    measuring: &mut impl FnMut(bool),
+    ended: impl Fn() -> bool,
+) -> Traffic {
     tokio::time::sleep(plan.warm_up).await;
     shared.seen.take();
     measuring(true);
@@ -335,10 +341,10 @@ fn number(key: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-fn find_error(text: &[u8]) -> bool {
+pub(super) fn find_error(text: &[u8]) -> bool {
     text.starts_with(br#"{"event":"error""#)
 }
 
-fn refused(text: &[u8]) -> io::Error {
+pub(super) fn refused(text: &[u8]) -> io::Error {
     io::Error::other(format!("the server refused: {}; are its rate limits off (WA_LIMITS__ENABLED=false)?", String::from_utf8_lossy(text)))
 }

@@ -10,7 +10,7 @@ use crate::chat::ChatView;
 use crate::error::Result;
 use crate::event::{MessageDeleted, MessageReaction, MessageStarred};
 use crate::id::{ChatId, ConnectionId, MessageId};
-use crate::message::{MessageView, Rev};
+use crate::message::{MessageView, Rev, Seq};
 use crate::receipt::{MarksView, ReceiptView};
 use crate::session::Caller;
 use crate::star::StarMark;
@@ -127,6 +127,10 @@ pub struct SyncChat {
     pub chat: ChatView,
     /// The rev up to which this item is complete.
     pub rev: Rev,
+    /// The first place whose message the caller may see. It rises when they are let in again after they had left: what a
+    /// client has from before is not theirs any more.
+    #[serde(default = "first_place")]
+    pub history_from_seq: Seq,
     /// The messages changed above the rev the client named, oldest change first.
     pub messages: Vec<MessageView>,
     /// Messages the caller deleted for themselves above that rev.
@@ -139,6 +143,10 @@ pub struct SyncChat {
     pub receipts: Vec<MarksView>,
     /// Whether `rev` is below `chat.rev`: ask again with it.
     pub limited: bool,
+}
+
+fn first_place() -> Seq {
+    Seq::ZERO.next()
 }
 
 /// What a client missed.

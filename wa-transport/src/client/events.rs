@@ -51,6 +51,15 @@ pub enum ServerEvent {
         /// The chat.
         chat_id: ChatId,
     },
+    /// This user was out of a group for a while and is in it again: what was told before this place is not theirs to see
+    /// any more.
+    #[serde(rename = "chat.history_from")]
+    HistoryFrom {
+        /// The chat.
+        chat_id: ChatId,
+        /// The first place whose message they may see.
+        seq: Seq,
+    },
     /// The connection stands, for the first time or again.
     #[serde(rename = "connection.up")]
     Connected,

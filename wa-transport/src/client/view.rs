@@ -222,7 +222,7 @@ impl View {
     }
 
     fn synced_chat(&mut self, item: SyncChat) {
-        let SyncChat { chat, rev, mut messages, hidden_message_ids, stars, receipts, limited } = item;
+        let SyncChat { chat, rev, history_from_seq, mut messages, hidden_message_ids, stars, receipts, limited } = item;
         let (id, last_seq, chat_rev) = (chat.chat_id, chat.last_seq, chat.rev);
         let is_new = !self.chats.contains_key(&id);
         let track = self.chats.entry(id).or_default();
@@ -241,6 +241,10 @@ impl View {
             self.marks(id, &receipts);
             return;
         }
+        if track.seq > Seq::ZERO && track.seq.next() < history_from_seq {
+            self.emit(id, ServerEvent::HistoryFrom { chat_id: id, seq: history_from_seq });
+        }
+        let track = self.track(id);
         let before = track.rev;
         if is_new || chat_rev > before {
             self.emit(id, ServerEvent::Chat(Box::new(chat)));

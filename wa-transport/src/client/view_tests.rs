@@ -89,6 +89,7 @@ impl Log {
         SyncChat {
             chat: self.chat(chat),
             rev: Rev::new(rev),
+            history_from_seq: Seq::new(1),
             hidden_message_ids: hidden.collect(),
             stars: Vec::new(),
             messages: changed.into_iter().map(|seq| self.view(chat, seq)).collect(),

@@ -405,6 +405,7 @@ mod tests {
             chats: vec![SyncChat {
                 chat: chat(),
                 rev: Rev::new(1),
+                history_from_seq: Seq::new(1),
                 messages: vec![message()],
                 hidden_message_ids: vec![id(6)],
                 stars: vec![StarMark { message_id: id(1), is_starred: true }],

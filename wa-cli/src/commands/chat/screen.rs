@@ -135,6 +135,9 @@ impl Screen {
                 Vec::new()
             }
             ServerEvent::ChatRemoved { chat_id } if *chat_id == self.chat.chat_id => vec![self.output.dim("You are no longer in this chat.")],
+            ServerEvent::HistoryFrom { chat_id, .. } if *chat_id == self.chat.chat_id => {
+                vec![self.output.dim("You had left this chat and are in it again; what was said before is no longer yours to read.")]
+            }
             ServerEvent::Presence(presence) if Some(presence.user_id) == self.peer() => self.presence(*presence).into_iter().collect(),
             ServerEvent::Connected | ServerEvent::Disconnected { .. } => Vec::new(),
             _ => return Ok(Vec::new()),

@@ -80,11 +80,13 @@ impl MessageService {
         let listed = self.deps.chats.get(user, &ids).await?;
         let mut views: HashMap<_, _> =
             self.inbox.views(user, listed, Detail::Whole, self.deps.env.now()).await?.into_iter().map(|view| (view.chat_id, view)).collect();
+        let now = self.deps.env.now();
         let mut items = Vec::with_capacity(missed.len());
         for Missed { access, changed } in missed {
             let Some(chat) = views.remove(&access.membership.chat_id) else { continue };
             items.push(SyncChat {
                 receipts: states.marks(&access.membership),
+                history_from_seq: access.viewer(now).above.next(),
                 messages: self.views_with(&access, &states, changed.messages).await?,
                 hidden_message_ids: changed.hidden,
                 stars: changed.stars,

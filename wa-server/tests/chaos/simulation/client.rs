@@ -236,6 +236,8 @@ impl Model {
         }
         let hidden: BTreeSet<String> = item["hidden_message_ids"].as_array().unwrap().iter().map(text).collect();
         let chat = self.chats.entry(id).or_default();
+        let history_from = integer(&item["history_from_seq"]);
+        chat.messages.retain(|_, message| integer(&message["seq"]) >= history_from);
         chat.marks.clear();
         chat.beyond.clear();
         for marks in item["receipts"].as_array().unwrap() {
