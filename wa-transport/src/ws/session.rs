@@ -105,8 +105,8 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(wire: Wire<S
         tracing::error!(connection_id = %socket.id, "a socket's task panicked");
         End::Close(Close::Unavailable)
     });
-    let Session { wire, watched, pipeline, admitting, backlog, .. } = session;
-    drop((pipeline, admitting, backlog));
+    let Session { wire, watched, stage, pipeline, admitting, backlog, .. } = session;
+    drop((stage, pipeline, admitting, backlog));
     context.hub.unregister(&socket, &watched);
     let limits = context.backend.limits.clone();
     // Boxed, because every open socket would else keep room for it.
