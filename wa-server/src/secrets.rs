@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use wa_core::ports::Env;
+use wa_transport::push::VapidKey;
 
 use crate::config::{SHORTEST_JWT_SECRET, Secret};
 
@@ -49,13 +50,44 @@ pub enum SecretsError {
 #[derive(Deserialize)]
 struct Contents {
     jwt_secret: String,
+    /// Missing in a file that was made before there was Web Push.
+    vapid_private_key: Option<String>,
+}
+
+/// Everything in the file, checked.
+struct Secrets {
+    jwt_secret: Secret,
+    vapid_private_key: Option<VapidKey>,
+    text: String,
 }
 
 /// The secret that signs access tokens, made now if there is none yet. Of servers that start at once, all get the same.
 pub(crate) fn jwt_secret(data_dir: &Path, env: &dyn Env) -> Result<Secret, SecretsError> {
+    Ok(all(data_dir, env)?.jwt_secret)
+}
+
+/// The private key of Web Push, made now if there is none yet. Whoever subscribed to an older one gets no more pushes.
+pub(crate) fn vapid_key(data_dir: &Path, env: &dyn Env) -> Result<VapidKey, SecretsError> {
+    let secrets = all(data_dir, env)?;
+    if let Some(key) = secrets.vapid_private_key {
+        return Ok(key);
+    }
+    let key = new_vapid_key(env);
+    let path = data_dir.join(FILE);
+    let text = format!("{}\n{}", secrets.text.trim_end(), vapid_line(&key));
+    let add = || -> io::Result<()> {
+        let draft = write_draft(data_dir, &text, env)?;
+        std::fs::rename(&draft, &path)?;
+        sync_folder(data_dir)
+    };
+    add().map_err(|source| SecretsError::Io { action: "add a key to", path: path.clone(), source })?;
+    all(data_dir, env)?.vapid_private_key.ok_or(SecretsError::Damaged { path, reason: "it was changed while the server started" })
+}
+
+fn all(data_dir: &Path, env: &dyn Env) -> Result<Secrets, SecretsError> {
     let path = data_dir.join(FILE);
     match read(&path)? {
-        Some(secret) => Ok(secret),
+        Some(secrets) => Ok(secrets),
         None => {
             create(data_dir, &path, env).map_err(|source| SecretsError::Io { action: "make", path: path.clone(), source })?;
             read(&path)?.ok_or(SecretsError::Damaged { path, reason: "it was removed while the server started" })
@@ -63,7 +95,7 @@ pub(crate) fn jwt_secret(data_dir: &Path, env: &dyn Env) -> Result<Secret, Secre
     }
 }
 
-fn read(path: &Path) -> Result<Option<Secret>, SecretsError> {
+fn read(path: &Path) -> Result<Option<Secrets>, SecretsError> {
     let io = |source| SecretsError::Io { action: "read", path: path.to_owned(), source };
     let damaged = |reason| SecretsError::Damaged { path: path.to_owned(), reason };
     let file = match File::open(path) {
@@ -80,7 +112,23 @@ fn read(path: &Path) -> Result<Option<Secret>, SecretsError> {
     if contents.jwt_secret.len() < SHORTEST_JWT_SECRET {
         return Err(damaged("its jwt_secret is shorter than 32 bytes"));
     }
-    Ok(Some(Secret::new(contents.jwt_secret)))
+    let vapid_private_key = contents.vapid_private_key.as_deref().map(VapidKey::parse).transpose().map_err(|_| damaged("its vapid_private_key is none"))?;
+    Ok(Some(Secrets { jwt_secret: Secret::new(contents.jwt_secret), vapid_private_key, text }))
+}
+
+fn new_vapid_key(env: &dyn Env) -> VapidKey {
+    loop {
+        let mut random = [0; 32];
+        env.fill(&mut random);
+        // All but about one of 2^32 are a key.
+        if let Ok(key) = VapidKey::of(&random) {
+            return key;
+        }
+    }
+}
+
+fn vapid_line(key: &VapidKey) -> String {
+    format!("# Browsers subscribe to pushes of this key.\nvapid_private_key = \"{}\"\n", key.reveal())
 }
 
 #[cfg(unix)]
@@ -98,25 +146,46 @@ fn check_permissions(_path: &Path, _file: &File) -> Result<(), SecretsError> {
 
 /// Writes a file beside it and links it into place: whoever looks sees the whole file or none, and the first to come wins.
 fn create(data_dir: &Path, path: &Path, env: &dyn Env) -> io::Result<()> {
-    let mut random = [0; 40];
+    let mut random = [0; 32];
     env.fill(&mut random);
-    let (secret, tag) = (hex(&random[..32]), hex(&random[32..]));
-    let text = format!("# Made once by the chat server. Whoever can read this file can log in as anybody.\njwt_secret = \"{secret}\"\n");
-    let draft = data_dir.join(format!(".{FILE}.{tag}"));
+    let text = format!(
+        "# Made once by the chat server. Whoever can read this file can log in as anybody.\njwt_secret = \"{}\"\n{}",
+        hex(&random),
+        vapid_line(&new_vapid_key(env))
+    );
+    let draft = write_draft(data_dir, &text, env)?;
+    let placed = match std::fs::hard_link(&draft, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        placed => placed,
+    };
+    std::fs::remove_file(&draft)?;
+    placed?;
+    // The name must survive a crash as well, or the next start would make another secret.
+    sync_folder(data_dir)
+}
+
+/// A file of its own, for this user's eyes only, durable.
+fn write_draft(data_dir: &Path, text: &str, env: &dyn Env) -> io::Result<PathBuf> {
+    let mut tag = [0; 8];
+    env.fill(&mut tag);
+    let draft = data_dir.join(format!(".{FILE}.{}", hex(&tag)));
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(&draft)?;
-    let placed = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| match std::fs::hard_link(&draft, path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        placed => placed,
-    });
-    std::fs::remove_file(&draft)?;
-    placed?;
-    // The name must survive a crash as well, or the next start would make another secret.
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // It is of no use to anybody; what went wrong is told.
+        let _ = std::fs::remove_file(&draft);
+    }
+    written.map(|()| draft)
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]
-    File::open(data_dir)?.sync_all()?;
+    File::open(folder)?.sync_all()?;
+    let _ = folder;
     Ok(())
 }
 
@@ -153,6 +222,22 @@ mod tests {
         assert_eq!(std::fs::read_dir(directory.path()).expect("listed").count(), 1, "no draft is left");
     }
 
+    #[test]
+    fn a_key_of_web_push_is_made_once_also_beside_a_secret_that_was_there() {
+        let directory = directory();
+        put(&directory, b"jwt_secret = \"0123456789abcdef0123456789abcdef\" # mine", 0o600);
+        let first = vapid_key(directory.path(), &SystemEnv).expect("made");
+        assert_eq!(vapid_key(directory.path(), &SystemEnv).expect("read").reveal(), first.reveal());
+        assert_eq!(jwt_secret(directory.path(), &SystemEnv).expect("kept").reveal(), "0123456789abcdef0123456789abcdef");
+        assert_eq!(std::fs::read_dir(directory.path()).expect("listed").count(), 1, "no draft is left");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = std::fs::metadata(directory.path().join(FILE)).expect("there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+    }
+
     #[cfg(unix)]
     #[test]
     fn the_file_is_for_this_user_alone() {
@@ -184,7 +269,14 @@ mod tests {
 
     #[test]
     fn a_damaged_file_is_refused_without_showing_it_and_left_alone() {
-        for text in [b"".as_slice(), b"jwt_secret = \"hunter2\"", b"jwt_secret = hunter2", b"[jwt_secret]", b"\xff\xfehunter2"] {
+        for text in [
+            b"".as_slice(),
+            b"jwt_secret = \"hunter2\"",
+            b"jwt_secret = hunter2",
+            b"[jwt_secret]",
+            b"jwt_secret = \"0123456789abcdef0123456789abcdef\"\nvapid_private_key = \"hunter2\"",
+            b"\xff\xfehunter2",
+        ] {
             let directory = directory();
             put(&directory, text, 0o600);
             let error = jwt_secret(directory.path(), &SystemEnv).expect_err("refused").to_string();
