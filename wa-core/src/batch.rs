@@ -141,7 +141,7 @@ pub fn pause(attempts: u32, asked: Option<Duration>, share: u8) -> Duration {
         None => (PAUSE * 2_u32.saturating_pow(attempts.saturating_sub(4).min(16))).min(LONGEST_PAUSE),
     };
     let pause = own.max(asked.unwrap_or_default().min(LONGEST_ASKED));
-    pause + pause.mul_f32(f32::from(share) / 255.0 * 0.2)
+    pause + pause / 5 * u32::from(share) / 255
 }
 
 #[cfg(test)]
