@@ -1,0 +1,45 @@
+//! What an uploaded file really is.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+
+use crate::media::{Format, MediaKind};
+
+/// What an upload turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspected {
+    /// What its bytes are; of the declared kind.
+    pub format: Format,
+    /// Pixels across, as the picture or film is to be shown (turned as its metadata says).
+    pub width: Option<u32>,
+    /// Pixels down.
+    pub height: Option<u32>,
+    /// How long it plays.
+    pub duration_ms: Option<u32>,
+    /// A small JPEG without metadata: always of an image, of a film where one could be made, else none.
+    pub thumbnail: Option<Vec<u8>>,
+}
+
+/// Why an upload is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    /// It is of no allowed format, not of the declared kind, or broken; the sentence for people says which.
+    #[error("{0}")]
+    Invalid(String),
+    /// It would unfold to more than may be held, such as a picture of too many pixels; the sentence for people says of what.
+    #[error("{0}")]
+    TooLarge(String),
+    /// It cannot be looked at now.
+    #[error("{0}")]
+    Unavailable(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Tells what an uploaded file is, by its bytes alone.
+///
+/// The number of files looked at at once, and the memory and time each may take, are bounded inside.
+#[async_trait]
+pub trait MediaInspector: Send + Sync {
+    /// Looks at a file that was uploaded as one of this kind.
+    async fn inspect(&self, file: &Path, declared: MediaKind) -> Result<Inspected, InspectError>;
+}
