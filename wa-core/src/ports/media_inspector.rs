@@ -6,6 +6,12 @@ use async_trait::async_trait;
 
 use crate::media::{Format, MediaKind};
 
+/// Pixels across of a thumbnail (contract, section 7).
+pub const THUMBNAIL_WIDTH: u32 = 200;
+
+/// Pixels across of the picture of a user or group.
+pub const AVATAR_WIDTH: u32 = 640;
+
 /// What an upload turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspected {
@@ -41,6 +47,8 @@ pub enum InspectError {
 /// The number of files looked at at once, and the memory and time each may take, are bounded inside.
 #[async_trait]
 pub trait MediaInspector: Send + Sync {
-    /// Looks at a file that was uploaded as one of this kind.
-    async fn inspect(&self, file: &Path, declared: MediaKind) -> Result<Inspected, InspectError>;
+    /// Looks at a file that was uploaded as one of this kind, and makes its thumbnail that many pixels wide at the most
+    /// ([`THUMBNAIL_WIDTH`] for what is sent; [`AVATAR_WIDTH`] for what becomes the picture of a user or group, of which only
+    /// the thumbnail is kept, as it carries no metadata). A smaller picture is not made larger.
+    async fn inspect(&self, file: &Path, declared: MediaKind, thumbnail_width: u32) -> Result<Inspected, InspectError>;
 }

@@ -34,7 +34,7 @@ pub use env::{Env, EnvExt};
 pub use event_bus::{EventBus, EventHandler, Subscription};
 pub use fan_out::FanOut;
 pub use group_store::{Applied, Command, Decide, FirstMember, GroupStore, NewGroup};
-pub use media_inspector::{InspectError, Inspected, MediaInspector};
+pub use media_inspector::{AVATAR_WIDTH, InspectError, Inspected, MediaInspector, THUMBNAIL_WIDTH};
 pub use media_store::{MediaStore, Unused};
 pub use media_uses::{MediaUses, Showing};
 pub use message_store::{Appended, Changed, MessageStore, NewMessage, Page, Reply, Revision, Summary, Undelivered, Viewer};

@@ -60,7 +60,7 @@ mock! {
 
     #[async_trait]
     impl MediaInspector for MediaInspector {
-        async fn inspect(&self, file: &Path, declared: MediaKind) -> Result<Inspected, InspectError>;
+        async fn inspect(&self, file: &Path, declared: MediaKind, thumbnail_width: u32) -> Result<Inspected, InspectError>;
     }
 }
 
