@@ -60,12 +60,12 @@ fn family(head: &[u8]) -> Family {
     }
 }
 
-/// Looks at a file that was uploaded as one of this kind. The memory it takes is bounded whatever the file holds; the time
+/// Looks at a file that was uploaded as one of this kind, and makes a thumbnail of a picture, at most that wide. The memory it takes is bounded whatever the file holds; the time
 /// grows with its length and with the number of its pixels.
 ///
 /// # Errors
 /// If it is of no allowed format, of another kind, broken, or too large a picture; the text is for people.
-pub fn examine(file: &mut (impl Read + Seek), declared: MediaKind) -> Result<Inspected, Refusal> {
+pub fn examine(file: &mut (impl Read + Seek), declared: MediaKind, thumbnail_width: u32) -> Result<Inspected, Refusal> {
     let total = length(file)?;
     let head = read_at(file, 0, HEAD)?;
     if head.is_empty() {
@@ -78,7 +78,7 @@ pub fn examine(file: &mut (impl Read + Seek), declared: MediaKind) -> Result<Ins
         return Err(mismatch(&head, declared));
     }
     let finding = match family {
-        Family::Image(format) => picture::examine(format, file)?,
+        Family::Image(format) => picture::examine(format, file, thumbnail_width)?,
         Family::Bmff => bmff::examine(&mut BufReader::new(file), total)?,
         Family::Ebml => ebml::examine(&mut BufReader::new(file), total)?,
         Family::Ogg => ogg::examine(file, total)?,

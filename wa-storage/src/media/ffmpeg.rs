@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use wa_core::media::Format;
 
-/// What a small picture in PNG may take; 200 pixels wide, it stays far below.
+/// What a small picture in PNG may take.
 const MAX_OUTPUT: u64 = 4 << 20;
 /// Sets limits for itself, then becomes the program, so that it never runs without them.
 const LIMITED: &str = "ulimit -v \"$1\" && ulimit -t \"$2\" && shift 2 && exec \"$@\"";
@@ -70,10 +70,10 @@ impl Ffmpeg {
         Some(Self { turns: Semaphore::new(config.at_once.max(1)), config })
     }
 
-    /// The first frame of a film in PNG, at most 200 pixels wide.
-    pub(super) async fn first_frame(&self, film: &Path, format: Format) -> Result<Vec<u8>, NoFrame> {
+    /// The first frame of a film in PNG, at most that many pixels wide.
+    pub(super) async fn first_frame(&self, film: &Path, format: Format, width: u32) -> Result<Vec<u8>, NoFrame> {
         let _turn = timeout(self.config.timeout, self.turns.acquire()).await.map_err(|_| NoFrame::Busy)?.map_err(|_| NoFrame::Busy)?;
-        let mut child = self.command(film, format).spawn()?;
+        let mut child = self.command(film, format, width).spawn()?;
         match timeout(self.config.timeout, collect(&mut child)).await {
             Ok(frame) => frame,
             Err(_) => {
@@ -83,7 +83,7 @@ impl Ffmpeg {
         }
     }
 
-    fn command(&self, film: &Path, format: Format) -> Command {
+    fn command(&self, film: &Path, format: Format, width: u32) -> Command {
         // Not guessed: other readers open what a file refers to.
         let reader = if matches!(format, Format::Mkv | Format::Webm) { "matroska" } else { "mov" };
         let mut input = OsString::from("file:");
@@ -92,7 +92,8 @@ impl Ffmpeg {
         command.args(["-c", LIMITED, "sh"]).arg((self.config.memory / 1024).to_string()).arg(self.config.timeout.as_secs().max(1).to_string());
         command.arg(&self.config.program).args(["-nostdin", "-hide_banner", "-loglevel", "quiet", "-threads", "1"]);
         command.args(["-protocol_whitelist", "file", "-f", reader, "-i"]).arg(input);
-        command.args(["-map", "0:v:0", "-frames:v", "1", "-vf", "scale=w='min(200,iw)':h=-1", "-map_metadata", "-1"]);
+        command.args(["-map", "0:v:0", "-frames:v", "1", "-map_metadata", "-1", "-vf"]);
+        command.arg(format!("scale=w='min({width},iw)':h=-1"));
         command.args(["-threads", "1", "-c:v", "png", "-f", "image2pipe", "pipe:1"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
         command.env_clear().envs(ENVIRONMENT.iter().filter_map(|name| std::env::var_os(name).map(|value| (name, value))));

@@ -75,15 +75,15 @@ impl Inspector {
         }
     }
 
-    async fn picture_of_film(&self, film: &Path, format: Format) -> Option<Vec<u8>> {
-        let frame = match self.ffmpeg.as_ref()?.first_frame(film, format).await {
+    async fn picture_of_film(&self, film: &Path, format: Format, width: u32) -> Option<Vec<u8>> {
+        let frame = match self.ffmpeg.as_ref()?.first_frame(film, format, width).await {
             Ok(frame) => frame,
             Err(error) => {
                 tracing::warn!(%error, format = format.extension(), "no thumbnail of a video by FFmpeg");
                 return None;
             }
         };
-        match self.in_turn(move || thumbnail_of_png(&mut Cursor::new(frame))).await {
+        match self.in_turn(move || thumbnail_of_png(&mut Cursor::new(frame), width)).await {
             Ok(thumbnail) => thumbnail,
             Err(error) => {
                 tracing::warn!(%error, format = format.extension(), "no thumbnail of a video: what FFmpeg made is no picture");
@@ -95,11 +95,11 @@ impl Inspector {
 
 #[async_trait]
 impl MediaInspector for Inspector {
-    async fn inspect(&self, file: &Path, declared: MediaKind) -> Result<Inspected, InspectError> {
+    async fn inspect(&self, file: &Path, declared: MediaKind, thumbnail_width: u32) -> Result<Inspected, InspectError> {
         let path = file.to_owned();
-        let mut inspected = self.in_turn(move || examine(&mut File::open(path)?, declared)).await?;
+        let mut inspected = self.in_turn(move || examine(&mut File::open(path)?, declared, thumbnail_width)).await?;
         if declared == MediaKind::Video {
-            inspected.thumbnail = self.picture_of_film(file, inspected.format).await;
+            inspected.thumbnail = self.picture_of_film(file, inspected.format, thumbnail_width).await;
         }
         Ok(inspected)
     }

@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use wa_core::media::{Format, MediaKind};
-use wa_core::ports::Inspected;
+use wa_core::ports::{Inspected, THUMBNAIL_WIDTH};
 
 use super::{Refusal, examine};
 
@@ -15,7 +15,7 @@ macro_rules! sample {
 }
 
 fn look(bytes: &[u8], declared: MediaKind) -> Result<Inspected, Refusal> {
-    examine(&mut Cursor::new(bytes), declared)
+    examine(&mut Cursor::new(bytes), declared, THUMBNAIL_WIDTH)
 }
 
 fn accept(bytes: &[u8], format: Format) -> Inspected {

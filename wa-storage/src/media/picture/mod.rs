@@ -19,10 +19,8 @@ use super::detect::Finding;
 use super::{MAX_PIXELS, Refusal};
 use canvas::Canvas;
 
-/// How wide a small picture is (contract, section 7), unless the picture itself is narrower.
-const THUMBNAIL_WIDTH: u32 = 200;
-/// How high a small picture is at most: long strips are made narrower than others.
-const THUMBNAIL_HEIGHT: u32 = 1000;
+/// How much higher than wide a small picture may be: long strips are made narrower than others.
+const STEEPEST: u32 = 5;
 const THUMBNAIL_QUALITY: u8 = 80;
 /// Longest side; no camera comes near, and a row must fit into memory.
 const MAX_SIDE: u32 = 65_535;
@@ -37,7 +35,7 @@ struct Decoded {
 }
 
 /// Decodes a picture and makes a small one of it.
-pub(super) fn examine(format: Format, file: &mut (impl Read + Seek)) -> Result<Finding, Refusal> {
+pub(super) fn examine(format: Format, file: &mut (impl Read + Seek), thumbnail_width: u32) -> Result<Finding, Refusal> {
     let mut reader = BufReader::with_capacity(64 * 1024, file);
     let decoded = match format {
         Format::Jpeg => jpeg::decode(&mut reader)?,
@@ -47,26 +45,26 @@ pub(super) fn examine(format: Format, file: &mut (impl Read + Seek)) -> Result<F
     };
     let on_its_side = matches!(decoded.orientation, Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH);
     let size = if on_its_side { (decoded.height, decoded.width) } else { (decoded.width, decoded.height) };
-    let thumbnail = decoded.pixels.map(|pixels| thumbnail(pixels, decoded.orientation)).transpose()?;
+    let thumbnail = decoded.pixels.map(|pixels| thumbnail(pixels, decoded.orientation, thumbnail_width)).transpose()?;
     Ok(Finding { size: Some(size), thumbnail, ..format.into() })
 }
 
 /// The small picture of one in PNG that another program made.
-pub(super) fn thumbnail_of_png(file: &mut (impl Read + Seek)) -> Result<Option<Vec<u8>>, Refusal> {
+pub(super) fn thumbnail_of_png(file: &mut (impl Read + Seek), thumbnail_width: u32) -> Result<Option<Vec<u8>>, Refusal> {
     let decoded = png::decode(&mut BufReader::new(file))?;
-    decoded.pixels.map(|pixels| thumbnail(pixels, decoded.orientation)).transpose()
+    decoded.pixels.map(|pixels| thumbnail(pixels, decoded.orientation, thumbnail_width)).transpose()
 }
 
-/// A JPEG of its pixels alone.
-fn thumbnail(pixels: RgbImage, orientation: Orientation) -> Result<Vec<u8>, Refusal> {
+/// A JPEG of its pixels alone, as wide as the picture is and at the most that wide.
+fn thumbnail(pixels: RgbImage, orientation: Orientation, most: u32) -> Result<Vec<u8>, Refusal> {
     let mut image = DynamicImage::ImageRgb8(pixels);
     image.apply_orientation(orientation);
     let image = image.into_rgb8();
     let (width, height) = image.dimensions();
     let scaled = |of: u32, by: u32, from: u32| u32::try_from((u64::from(of) * u64::from(by) + u64::from(from) / 2) / u64::from(from)).unwrap_or(u32::MAX);
-    let mut target = (width.min(THUMBNAIL_WIDTH), scaled(height, width.min(THUMBNAIL_WIDTH), width));
-    if target.1 > THUMBNAIL_HEIGHT {
-        target = (scaled(width, THUMBNAIL_HEIGHT, height), THUMBNAIL_HEIGHT);
+    let mut target = (width.min(most), scaled(height, width.min(most), width));
+    if target.1 > STEEPEST * most {
+        target = (scaled(width, STEEPEST * most, height), STEEPEST * most);
     }
     let target = (target.0.max(1), target.1.max(1));
     let small = if target == (width, height) { image } else { resize(&image, target.0, target.1, FilterType::Triangle) };
