@@ -15,6 +15,7 @@ pub mod faults;
 pub mod group;
 pub mod id;
 pub mod limits;
+pub mod media;
 pub mod message;
 pub mod phone;
 pub mod ports;

@@ -2,6 +2,7 @@
 //! the name of a conformance case (`wa-storage`, feature `conformance`) that all backends pass.
 
 mod annotation_store;
+mod blob_store;
 mod change_store;
 mod chat_store;
 mod contact_store;
@@ -10,6 +11,9 @@ mod env;
 mod event_bus;
 mod fan_out;
 mod group_store;
+mod media_inspector;
+mod media_store;
+mod media_uses;
 mod message_store;
 mod otp_store;
 mod presence_store;
@@ -20,10 +24,12 @@ mod receipt_store;
 mod search_store;
 mod session_store;
 mod sms_sender;
+mod staging;
 mod typing_store;
 mod user_store;
 
 pub use annotation_store::{AnnotationStore, Annotations, Starred};
+pub use blob_store::{Blob, BlobBody, BlobStore, Disposition, ListedObject, Presign};
 pub use change_store::{Change, ChangeStore, Edit, Forward, Forwarded, Outcome};
 pub use chat_store::{ChatStore, ListedChat, NewDirectChat, PersonalUpdate};
 pub use contact_store::ContactStore;
@@ -32,6 +38,9 @@ pub use env::{Env, EnvExt};
 pub use event_bus::{EventBus, EventHandler, Progress, Subscription};
 pub use fan_out::FanOut;
 pub use group_store::{Applied, Command, Decide, FirstMember, GroupStore, NewGroup};
+pub use media_inspector::{AVATAR_WIDTH, InspectError, Inspected, MediaInspector, THUMBNAIL_WIDTH};
+pub use media_store::{MediaStore, Unused};
+pub use media_uses::{MediaUses, Showing};
 pub use message_store::{Appended, Changed, MessageStore, NewMessage, Page, Reply, Revision, Summary, Undelivered, Viewer};
 pub use otp_store::OtpStore;
 pub use presence_store::PresenceStore;
@@ -42,6 +51,7 @@ pub use receipt_store::ReceiptStore;
 pub use search_store::{SearchBounds, SearchStore};
 pub use session_store::{NewRotation, NewSession, SessionStore};
 pub use sms_sender::SmsSender;
+pub use staging::{StagedFile, Staging};
 pub use typing_store::TypingStore;
 pub use user_store::{Erased, NewUser, UserStore};
 

@@ -21,7 +21,7 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 const IN_FLIGHT: usize = 4;
 
 /// Frames taken in before anything is answered.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 16;
 
 /// The connection is gone, or as good as gone.
 struct Gone;
@@ -112,13 +112,17 @@ impl Client {
                 }
             };
             let mut next = Some(first);
-            for _ in 0..AT_ONCE {
-                let Some(frame) = next else { break };
+            let mut taken = 0;
+            while let Some(frame) = next.take() {
                 if let Some(text) = frame.as_text() {
                     let frame: Value = serde_json::from_str(text).unwrap();
                     self.take(&mut session, &mut socket, &frame).await?;
                 }
-                next = socket.next().now_or_never().flatten().transpose()?;
+                taken += 1;
+                // A frame that is read must be taken in: none is read past the last one.
+                if taken < AT_ONCE {
+                    next = socket.next().now_or_never().flatten().transpose()?;
+                }
             }
             if !session.resync.is_empty() && !session.syncing {
                 self.resync(&mut session).await?;
