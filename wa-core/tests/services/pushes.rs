@@ -461,11 +461,11 @@ async fn the_picture_of_the_sender_is_pushed_only_to_those_who_may_see_it() {
 }
 
 #[tokio::test]
-async fn a_burst_to_ten_thousand_is_taken_in_pages() {
+async fn a_burst_to_two_thousand_is_taken_in_pages() {
     let world = World::with(Limits { group_size: 20_000, ..Limits::default() }).await;
     let alice = world.user(1).await;
     let mut others: Vec<UserId> = Vec::new();
-    for number in 2..10_002 {
+    for number in 2..2_002 {
         others.push(world.reachable(number).await.user_id);
     }
     let request = CreateGroup { name: "Crowd".to_owned(), description: String::new(), participant_ids: others };
@@ -490,7 +490,7 @@ async fn a_burst_to_ten_thousand_is_taken_in_pages() {
             pushed += 1;
         }
     }
-    assert_eq!(pushed, 10_000);
+    assert_eq!(pushed, 2_000);
     let _ = world.presence.expire_typing().await;
 }
 
@@ -499,7 +499,8 @@ async fn what_is_registered_is_checked() {
     let world = World::new().await;
     let alice = world.user(1).await;
     let keys = |p256dh: &str, auth: &str| Some(SubscriptionKeys { p256dh: p256dh.to_owned(), auth: auth.to_owned() });
-    let fields = async |token: &str, platform, keys| bad_fields(world.notifications.register(&alice, RegisterDevice { token: token.to_owned(), platform, keys }).await);
+    let fields =
+        async |token: &str, platform, keys| bad_fields(world.notifications.register(&alice, RegisterDevice { token: token.to_owned(), platform, keys }).await);
     assert_eq!(fields("", None, None).await, ["token"]);
     assert_eq!(fields("two words", None, None).await, ["token"]);
     assert_eq!(fields(&"x".repeat(2049), None, None).await, ["token"]);

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 use wa_core::event::{Event, Fact};
 use wa_core::ports::{
-    AnnotationStore, ChangeStore, ChatStore, ContactStore, DeviceTokenStore, Env as _, EnvExt as _, EventBus, EventHandler, GroupStore, MessageStore, OtpStore, PresenceStore,
-    PushQueue, RateLimiter, ReceiptStore, SearchStore, SessionStore, Stored, Subscription, TypingStore, UserStore,
+    AnnotationStore, ChangeStore, ChatStore, ContactStore, DeviceTokenStore, Env as _, EnvExt as _, EventBus, EventHandler, GroupStore, MessageStore, OtpStore,
+    PresenceStore, PushQueue, RateLimiter, ReceiptStore, SearchStore, SessionStore, Stored, Subscription, TypingStore, UserStore,
 };
 use wa_core::testing::SimEnv;
 use wa_core::time::Timestamp;
