@@ -11,6 +11,8 @@ pub mod chat_store;
 pub mod contact_store;
 pub mod event_bus;
 pub mod group_store;
+#[cfg(feature = "media")]
+pub mod hostile_media;
 pub mod message_store;
 pub mod otp_store;
 pub mod presence_store;
