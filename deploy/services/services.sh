@@ -5,16 +5,18 @@
 #   services.sh up [service…]        starts them, and says how to reach them (make services-up)
 #   services.sh down                 ends what `up` started, and removes its data (make services-down)
 #   services.sh env                  prints the variables of what runs
-#   services.sh with <command…>      runs a command beside fresh ones, which end with it
+#   services.sh with <command…>      runs a command beside fresh ones, which end with it; WA_SERVICES names them, and nothing
+#                                    is run if there are none
 #
 # A service is a file <name>.sh here that defines <name>_install, <name>_start and <name>_env. One that this machine cannot
-# have is left out with a note; with WA_REQUIRE_SERVICES=1 that is a failure.
+# have is left out with a note; with WA_REQUIRE_SERVICES=1 that is a failure. Tests that need one are ignored unless they are
+# asked for (make test asks for those whose service runs), and have its name in theirs.
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 cache="${WA_SERVICES_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/wa-services}"
 state="${WA_SERVICES_STATE:-$here/../../.services}"
-all=(s3)
+all=(s3 ffmpeg)
 
 note() { printf '%s\n' "services: $*" >&2; }
 
@@ -55,11 +57,15 @@ end() {
   rm -rf "$folder"
 }
 
-is_running() { [ -f "$state/$1/pid" ] && kill -0 "$(cat "$state/$1/pid")" 2>/dev/null; }
+# Whether it was started, and its process, if it has one, lives.
+is_running() {
+  [ -f "$state/$1/up" ] && { [ ! -f "$state/$1/pid" ] || kill -0 "$(cat "$state/$1/pid")" 2>/dev/null; }
+}
 
 up() {
   local service missing=0
-  mkdir -p "$cache" "$state"
+  mkdir -p "$state"
+  mkdir -p "$cache" 2>/dev/null || true
   for service in "$@"; do
     # shellcheck source=/dev/null
     source "$here/$service.sh"
@@ -74,6 +80,8 @@ up() {
       note "$service does not start: $(tail -n 3 "$state/$service/log" 2>/dev/null)"
       missing=1
       end "$state/$service"
+    else
+      touch "$state/$service/up"
     fi
   done
   if [ "$missing" = 1 ] && [ "${WA_REQUIRE_SERVICES:-0}" = 1 ]; then
@@ -91,12 +99,16 @@ down() {
 }
 
 print_env() {
-  local service
+  local service running=()
   for service in "${all[@]}"; do
     # shellcheck source=/dev/null
     source "$here/$service.sh"
-    if is_running "$service"; then "${service}_env" "$state/$service"; fi
+    if is_running "$service"; then
+      "${service}_env" "$state/$service"
+      running+=("$service")
+    fi
   done
+  echo "export WA_SERVICES='${running[*]}'"
 }
 
 case "${1:-}" in
@@ -113,13 +125,12 @@ case "${1:-}" in
     state="$(mktemp -d)"
     trap down EXIT
     up "${all[@]}"
-    variables="$(print_env)"
-    if [ -z "$variables" ]; then
+    eval "$(print_env)"
+    if [ -z "$WA_SERVICES" ]; then
       note "none runs: what needs them stays ignored"
-      exit 0
+    else
+      "$@"
     fi
-    eval "$variables"
-    "$@"
     ;;
   *)
     sed -n '2,/^set/p' "${BASH_SOURCE[0]}" | sed -n 's/^# \{0,1\}//p'
