@@ -196,9 +196,12 @@ fn webp(corpus: &mut Corpus) {
     corpus.image("WebP with a place in EXIF", Fate::Harmless(Format::Webp), sample!("turned.webp"));
 }
 
+/// Makes a file when it is wanted.
+type Maker = fn() -> Vec<u8>;
+
 /// Pictures of 100 megapixels, or as many as are decoded of their kind.
 pub(super) fn large() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
-    let makers: [(&'static str, fn() -> Vec<u8>); 5] = [
+    let makers: [(&'static str, Maker); 5] = [
         ("PNG of 100 megapixels", || dark_png(10_000, 10_000)),
         ("grey JPEG of 100 megapixels", || flat_jpeg(sample!("grey.jpg"), &[0x28, 0xA2, 0x8A], 390_625)),
         ("JPEG of 100 megapixels", || flat_jpeg(sample!("baseline.jpg"), &[0x28, 0xA2, 0x8A, 0], 390_625)),
