@@ -12,6 +12,8 @@ pub mod contact_store;
 pub mod device_token_store;
 pub mod event_bus;
 pub mod group_store;
+#[cfg(feature = "media")]
+pub mod hostile_media;
 pub mod message_store;
 pub mod otp_store;
 pub mod presence_store;
