@@ -49,50 +49,72 @@ pub enum SecretsError {
 
 #[derive(Deserialize)]
 struct Contents {
-    jwt_secret: String,
-    /// Missing in a file that was made before there was Web Push.
+    jwt_secret: Option<String>,
     vapid_private_key: Option<String>,
 }
 
-/// Everything in the file, checked.
+/// What is in the file, checked.
 struct Secrets {
-    jwt_secret: Secret,
+    jwt_secret: Option<Secret>,
     vapid_private_key: Option<VapidKey>,
     text: String,
 }
 
 /// The secret that signs access tokens, made now if there is none yet. Of servers that start at once, all get the same.
 pub(crate) fn jwt_secret(data_dir: &Path, env: &dyn Env) -> Result<Secret, SecretsError> {
-    Ok(all(data_dir, env)?.jwt_secret)
+    one(
+        data_dir,
+        env,
+        |secrets| secrets.jwt_secret,
+        || {
+            let mut random = [0; 32];
+            env.fill(&mut random);
+            format!("# Made once by the chat server. Whoever can read this file can log in as anybody.\njwt_secret = \"{}\"\n", hex(&random))
+        },
+    )
 }
 
 /// The private key of Web Push, made now if there is none yet. Whoever subscribed to an older one gets no more pushes.
 pub(crate) fn vapid_key(data_dir: &Path, env: &dyn Env) -> Result<VapidKey, SecretsError> {
-    let secrets = all(data_dir, env)?;
-    if let Some(key) = secrets.vapid_private_key {
-        return Ok(key);
-    }
-    let key = new_vapid_key(env);
-    let path = data_dir.join(FILE);
-    let text = format!("{}\n{}", secrets.text.trim_end(), vapid_line(&key));
-    let add = || -> io::Result<()> {
-        let draft = write_draft(data_dir, &text, env)?;
-        std::fs::rename(&draft, &path)?;
-        sync_folder(data_dir)
-    };
-    add().map_err(|source| SecretsError::Io { action: "add a key to", path: path.clone(), source })?;
-    all(data_dir, env)?.vapid_private_key.ok_or(SecretsError::Damaged { path, reason: "it was changed while the server started" })
+    one(
+        data_dir,
+        env,
+        |secrets| secrets.vapid_private_key,
+        || {
+            let key = std::iter::repeat_with(|| {
+                let mut random = [0; 32];
+                env.fill(&mut random);
+                VapidKey::of(&random).ok()
+            });
+            // All but about one number of 2^32 are a key.
+            let key = key.flatten().next().map(|key| key.reveal()).unwrap_or_default();
+            format!("# Browsers subscribe to pushes of this key.\nvapid_private_key = \"{key}\"\n")
+        },
+    )
 }
 
-fn all(data_dir: &Path, env: &dyn Env) -> Result<Secrets, SecretsError> {
+/// One secret of the file; if it is missing, `line` makes what is to be added.
+fn one<T>(data_dir: &Path, env: &dyn Env, pick: impl Fn(Secrets) -> Option<T>, line: impl Fn() -> String) -> Result<T, SecretsError> {
     let path = data_dir.join(FILE);
-    match read(&path)? {
-        Some(secrets) => Ok(secrets),
-        None => {
-            create(data_dir, &path, env).map_err(|source| SecretsError::Io { action: "make", path: path.clone(), source })?;
-            read(&path)?.ok_or(SecretsError::Damaged { path, reason: "it was removed while the server started" })
+    let io = |action| {
+        let path = path.clone();
+        move |source| SecretsError::Io { action, path, source }
+    };
+    // Whoever makes the file at the same time may make it for another secret.
+    for _ in 0..3 {
+        match read(&path)? {
+            None => create(data_dir, &path, &line(), env).map_err(io("make"))?,
+            Some(secrets) => {
+                let text = format!("{}\n{}", secrets.text.trim_end(), line());
+                if let Some(secret) = pick(secrets) {
+                    return Ok(secret);
+                }
+                replace(data_dir, &path, &text, env).map_err(io("add to"))?;
+            }
         }
     }
+    let found = read(&path)?.and_then(pick);
+    found.ok_or(SecretsError::Damaged { path, reason: "it was changed while the server started" })
 }
 
 fn read(path: &Path) -> Result<Option<Secrets>, SecretsError> {
@@ -109,26 +131,14 @@ fn read(path: &Path) -> Result<Option<Secrets>, SecretsError> {
     let text = String::from_utf8(text).map_err(|_| damaged("it is not text"))?;
     // The parser's own error would quote the line.
     let contents: Contents = toml::from_str(&text).map_err(|_| damaged("it holds no jwt_secret = \"…\""))?;
-    if contents.jwt_secret.len() < SHORTEST_JWT_SECRET {
+    if contents.jwt_secret.is_none() && contents.vapid_private_key.is_none() {
+        return Err(damaged("it holds no secret"));
+    }
+    if contents.jwt_secret.as_ref().is_some_and(|secret| secret.len() < SHORTEST_JWT_SECRET) {
         return Err(damaged("its jwt_secret is shorter than 32 bytes"));
     }
     let vapid_private_key = contents.vapid_private_key.as_deref().map(VapidKey::parse).transpose().map_err(|_| damaged("its vapid_private_key is none"))?;
-    Ok(Some(Secrets { jwt_secret: Secret::new(contents.jwt_secret), vapid_private_key, text }))
-}
-
-fn new_vapid_key(env: &dyn Env) -> VapidKey {
-    loop {
-        let mut random = [0; 32];
-        env.fill(&mut random);
-        // All but about one of 2^32 are a key.
-        if let Ok(key) = VapidKey::of(&random) {
-            return key;
-        }
-    }
-}
-
-fn vapid_line(key: &VapidKey) -> String {
-    format!("# Browsers subscribe to pushes of this key.\nvapid_private_key = \"{}\"\n", key.reveal())
+    Ok(Some(Secrets { jwt_secret: contents.jwt_secret.map(Secret::new), vapid_private_key, text }))
 }
 
 #[cfg(unix)]
@@ -145,15 +155,8 @@ fn check_permissions(_path: &Path, _file: &File) -> Result<(), SecretsError> {
 }
 
 /// Writes a file beside it and links it into place: whoever looks sees the whole file or none, and the first to come wins.
-fn create(data_dir: &Path, path: &Path, env: &dyn Env) -> io::Result<()> {
-    let mut random = [0; 32];
-    env.fill(&mut random);
-    let text = format!(
-        "# Made once by the chat server. Whoever can read this file can log in as anybody.\njwt_secret = \"{}\"\n{}",
-        hex(&random),
-        vapid_line(&new_vapid_key(env))
-    );
-    let draft = write_draft(data_dir, &text, env)?;
+fn create(data_dir: &Path, path: &Path, text: &str, env: &dyn Env) -> io::Result<()> {
+    let draft = write_draft(data_dir, text, env)?;
     let placed = match std::fs::hard_link(&draft, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         placed => placed,
@@ -161,6 +164,14 @@ fn create(data_dir: &Path, path: &Path, env: &dyn Env) -> io::Result<()> {
     std::fs::remove_file(&draft)?;
     placed?;
     // The name must survive a crash as well, or the next start would make another secret.
+    sync_folder(data_dir)
+}
+
+/// Writes a file beside it that takes its place: whoever looks sees the one or the other. One server at a time does so, the
+/// one that has the database.
+fn replace(data_dir: &Path, path: &Path, text: &str, env: &dyn Env) -> io::Result<()> {
+    let draft = write_draft(data_dir, text, env)?;
+    std::fs::rename(&draft, path)?;
     sync_folder(data_dir)
 }
 
