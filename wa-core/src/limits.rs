@@ -120,6 +120,33 @@ pub struct Limits {
     /// How long the answer to a refresh is kept for a repeat with the same `Idempotency-Key`.
     pub refresh_repeat_window: Duration,
 
+    /// Bytes of an uploaded picture.
+    pub image_bytes: usize,
+    /// Bytes of an uploaded film.
+    pub video_bytes: usize,
+    /// Bytes of an uploaded voice note or piece of music.
+    pub audio_bytes: usize,
+    /// Bytes of an uploaded file of another kind.
+    pub document_bytes: usize,
+    /// Bytes of a picture of a user or group.
+    pub avatar_bytes: usize,
+    /// Uploads of one node that are under way at a time; further ones are told to come back.
+    pub uploads_at_once: usize,
+    /// How long an upload may go without a single byte coming in.
+    pub upload_idle: Duration,
+    /// How long an upload may take.
+    pub upload_timeout: Duration,
+    /// How long a presigned URL is good.
+    pub media_url_ttl: Duration,
+    /// How long one is given out again.
+    pub media_url_fresh: Duration,
+    /// Files whose URLs are kept at hand.
+    pub media_urls: usize,
+    /// How long a file may be without anything that refers to it.
+    pub orphan_age: Duration,
+    /// Files the sweep looks at in one go.
+    pub sweep_batch: usize,
+
     /// Bytes of a JSON request body.
     pub json_body: usize,
     /// How long a REST request may take.
@@ -169,6 +196,13 @@ pub struct Limits {
 
     /// Events waiting for one subscriber of the memory bus before publishing waits.
     pub bus_queue: usize,
+
+    /// Push tokens of one user; past these the one unused longest goes.
+    pub device_tokens: usize,
+    /// Pushes on their way at a time, of phones and of browsers each.
+    pub push_in_flight: usize,
+    /// Windows of groups kept at hand, each of one recipient; past these every message is noted on its own.
+    pub push_windows: usize,
 
     /// Messages in one answer to sync, at the most, and by default.
     pub sync_messages: usize,
@@ -231,6 +265,19 @@ impl Default for Limits {
             forward_targets: 20,
             expiry_batch: 100,
             refresh_repeat_window: Duration::from_secs(30),
+            image_bytes: 16 << 20,
+            video_bytes: 64 << 20,
+            audio_bytes: 16 << 20,
+            document_bytes: 100 << 20,
+            avatar_bytes: 5 << 20,
+            uploads_at_once: 64,
+            upload_idle: Duration::from_secs(30),
+            upload_timeout: Duration::from_secs(15 * 60),
+            media_url_ttl: Duration::from_secs(60 * 60),
+            media_url_fresh: Duration::from_secs(55 * 60),
+            media_urls: 10_000,
+            orphan_age: Duration::from_secs(24 * 60 * 60),
+            sweep_batch: 100,
             json_body: 1 << 20,
             request_timeout: Duration::from_secs(5),
             header_timeout: Duration::from_secs(30),
@@ -255,6 +302,9 @@ impl Default for Limits {
             typing_ttl: Duration::from_secs(5),
             typing_notices: 100_000,
             bus_queue: 1024,
+            device_tokens: 20,
+            push_in_flight: 64,
+            push_windows: 100_000,
             sync_messages: 1000,
             sync_messages_default: 500,
             sync_chats: 1000,

@@ -6,6 +6,8 @@ compile_error!("wa-storage needs a database: enable its feature `sqlite`");
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "media")]
+pub mod media;
 mod memory;
 pub mod migrate;
 mod open;
@@ -16,8 +18,8 @@ use std::sync::Arc;
 
 use wa_core::limits::Limits;
 use wa_core::ports::{
-    AnnotationStore, ChangeStore, ChatStore, ContactStore, Env, GroupStore, MessageStore, OtpStore, PresenceStore, RateLimiter, ReceiptStore, SearchStore,
-    SessionStore, Stored, TypingStore, UserStore,
+    AnnotationStore, ChangeStore, ChatStore, ContactStore, DeviceTokenStore, Env, GroupStore, MessageStore, OtpStore, PresenceStore, PushQueue, RateLimiter,
+    ReceiptStore, SearchStore, SessionStore, Stored, TypingStore, UserStore,
 };
 
 pub use open::OpenError;
@@ -100,6 +102,10 @@ pub struct Stores {
     pub rate_limiter: Arc<dyn RateLimiter>,
     /// Finds messages by their words.
     pub search: Arc<dyn SearchStore>,
+    /// Where pushes go.
+    pub device_tokens: Arc<dyn DeviceTokenStore>,
+    /// Pushes that wait.
+    pub push_queue: Arc<dyn PushQueue>,
     /// Keeps the search index up; somebody should [`Indexer::run`] it, and subscribe it to the events.
     pub indexer: Arc<Indexer>,
     /// Publishes what the stores announce; somebody must [`Relay::run`] it.
@@ -174,6 +180,8 @@ pub async fn open(config: &StorageConfig, env: Arc<dyn Env>) -> Result<Stores, O
         typing: Arc::new(memory::MemoryTypingStore::new(config.typing_notices)),
         rate_limiter: Arc::new(memory::MemoryRateLimiter::new(env)),
         search: sql.search,
+        device_tokens: sql.device_tokens,
+        push_queue: sql.push_queue,
         indexer: sql.indexer,
         relay: sql.relay,
         database: sql.database,

@@ -44,6 +44,7 @@ const SQLITE: &[Embedded] = embedded! { "sqlite":
     19 "0019_reactions",
     20 "0020_stars",
     23 "0023_search",
+    29 "0029_push_queue",
 };
 
 /// Makes or completes every table of the database at this URL. Opening a store does the same.

@@ -6,6 +6,7 @@ mod chat;
 mod fan_out;
 mod message;
 mod presence;
+mod push;
 mod user;
 
 pub use auth::{AuthApi, Authenticator, LoggedIn, LoggedInUser, OtpRequested, VerifyOtp};
@@ -16,4 +17,5 @@ pub use message::{
     SyncChat, SyncRequest,
 };
 pub use presence::PresenceApi;
+pub use push::{PushApi, RegisterDevice, SubscriptionKeys};
 pub use user::{PrivacyUpdate, Provision, UserApi};

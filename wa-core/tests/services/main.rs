@@ -7,5 +7,6 @@ mod events;
 mod groups;
 mod login;
 mod people;
+mod pushes;
 mod sync;
 mod world;

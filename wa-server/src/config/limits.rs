@@ -46,6 +46,20 @@ pub(super) fn read(from: &mut Reader) -> Limits {
         expiry_batch: from.count("limits.expiry_batch", default.expiry_batch, 1..=10_000),
         refresh_repeat_window: from.duration("limits.refresh_repeat_window", default.refresh_repeat_window, Duration::ZERO..=HOUR),
 
+        image_bytes: from.size("limits.image_bytes", default.image_bytes, KB..=4096 * MB),
+        video_bytes: from.size("limits.video_bytes", default.video_bytes, KB..=4096 * MB),
+        audio_bytes: from.size("limits.audio_bytes", default.audio_bytes, KB..=4096 * MB),
+        document_bytes: from.size("limits.document_bytes", default.document_bytes, KB..=4096 * MB),
+        avatar_bytes: from.size("limits.avatar_bytes", default.avatar_bytes, KB..=4096 * MB),
+        uploads_at_once: from.count("limits.uploads_at_once", default.uploads_at_once, 1..=10_000),
+        upload_idle: from.duration("limits.upload_idle", default.upload_idle, 100 * MS..=600 * SECOND),
+        upload_timeout: from.duration("limits.upload_timeout", default.upload_timeout, SECOND..=24 * HOUR),
+        media_url_ttl: from.duration("limits.media_url_ttl", default.media_url_ttl, SECOND..=7 * DAY),
+        media_url_fresh: from.duration("limits.media_url_fresh", default.media_url_fresh, Duration::ZERO..=7 * DAY),
+        media_urls: from.count("limits.media_urls", default.media_urls, 1..=10_000_000),
+        orphan_age: from.duration("limits.orphan_age", default.orphan_age, HOUR..=365 * DAY),
+        sweep_batch: from.count("limits.sweep_batch", default.sweep_batch, 1..=10_000),
+
         json_body: from.size("limits.json_body", default.json_body, KB..=64 * MB),
         request_timeout: from.duration("limits.request_timeout", default.request_timeout, 100 * MS..=600 * SECOND),
         header_timeout: from.duration("limits.header_timeout", default.header_timeout, 100 * MS..=600 * SECOND),
@@ -69,6 +83,9 @@ pub(super) fn read(from: &mut Reader) -> Limits {
         send_decisions: narrow(from.count("limits.send_decisions", wide(default.send_decisions), 1..=1000)),
         typing_ttl: from.duration("limits.typing_ttl", default.typing_ttl, 10 * MS..=600 * SECOND),
         typing_notices: from.count("limits.typing_notices", default.typing_notices, 1..=100_000_000),
+        device_tokens: from.count("limits.device_tokens", default.device_tokens, 1..=1000),
+        push_in_flight: from.count("limits.push_in_flight", default.push_in_flight, 1..=10_000),
+        push_windows: from.count("limits.push_windows", default.push_windows, 0..=100_000_000),
         bus_queue: from.count("limits.bus_queue", default.bus_queue, 1..=1_000_000),
 
         sync_messages: from.count("limits.sync_messages", default.sync_messages, 1..=100_000),
@@ -93,6 +110,10 @@ pub(super) fn read(from: &mut Reader) -> Limits {
 fn check_together(from: &mut Reader, limits: &mut Limits) {
     if limits.ws_ping >= limits.ws_idle {
         from.refuse("limits.ws_ping", "is not shorter than limits.ws_idle, so that every quiet socket would be closed", "ping at least twice per ws_idle");
+    }
+    if limits.media_url_fresh >= limits.media_url_ttl {
+        let fix = "give out a URL again for a few minutes less than it is good";
+        from.refuse("limits.media_url_fresh", "is not shorter than limits.media_url_ttl, so that expired URLs would be given out", fix);
     }
     for (key, default, most, name) in [
         ("limits.sync_messages_default", &mut limits.sync_messages_default, limits.sync_messages, "sync_messages"),

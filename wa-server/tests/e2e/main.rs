@@ -14,6 +14,7 @@ mod matrix;
 mod message_life;
 mod messages;
 mod presence;
+mod push;
 mod search;
 mod secrecy;
 mod socket;

@@ -14,6 +14,7 @@ mod extract;
 mod groups;
 mod messages;
 mod middleware;
+mod push;
 mod remote;
 mod search;
 mod sync;
@@ -180,6 +181,8 @@ fn api_routes(with_login: bool) -> OpenApiRouter<Shared> {
         .routes(routes!(users::profile))
         .routes(routes!(users::block, users::unblock))
         .routes(routes!(users::presence))
+        .routes(routes!(push::register, push::unregister))
+        .routes(routes!(push::web_push_key))
         .routes(routes!(chats::list, chats::create))
         .routes(routes!(chats::get, groups::update))
         .routes(routes!(groups::join))

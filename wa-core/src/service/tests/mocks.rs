@@ -1,6 +1,8 @@
 //! A mock of every port.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,8 +12,9 @@ use crate::chat::{Chat, ChatCursor, Membership};
 use crate::emoji::Emoji;
 use crate::event::Event;
 use crate::group::InviteHash;
-use crate::id::{ChatId, ConnectionId, DeviceId, EventId, MessageId, UserId};
+use crate::id::{ChatId, ConnectionId, DeviceId, EventId, MediaId, MessageId, UserId};
 use crate::limits::RateLimit;
+use crate::media::{Media, MediaKind, ObjectKey};
 use crate::message::{Message, Rev, Seq};
 use crate::phone::Phone;
 use crate::ports::*;
@@ -34,6 +37,65 @@ mock! {
         async fn list(&self, user: UserId, after: Option<ChatCursor>, limit: usize) -> Stored<Vec<ListedChat>>;
         async fn revs(&self, user: UserId) -> Stored<Vec<(ChatId, Rev)>>;
         async fn set_personal(&self, user: UserId, chat: ChatId, update: PersonalUpdate) -> Stored<bool>;
+    }
+}
+
+mock! {
+    pub(super) BlobStore {}
+
+    #[async_trait]
+    impl BlobStore for BlobStore {
+        async fn put_file(&self, key: &ObjectKey, file: &Path) -> Stored<()>;
+        async fn put(&self, key: &ObjectKey, bytes: Vec<u8>) -> Stored<()>;
+        async fn read(&self, key: &ObjectKey, range: Option<Range<u64>>) -> Stored<Option<Blob>>;
+        async fn presign(&self, key: &ObjectKey, how: &Presign) -> Stored<String>;
+        async fn delete(&self, key: &ObjectKey) -> Stored<()>;
+        async fn list(&self, after: Option<ObjectKey>, limit: usize) -> Stored<Vec<ListedObject>>;
+        async fn check(&self) -> Stored<()>;
+    }
+}
+
+mock! {
+    pub(super) MediaInspector {}
+
+    #[async_trait]
+    impl MediaInspector for MediaInspector {
+        async fn inspect(&self, file: &Path, declared: MediaKind, thumbnail_width: u32) -> Result<Inspected, InspectError>;
+    }
+}
+
+mock! {
+    pub(super) MediaStore {}
+
+    #[async_trait]
+    impl MediaStore for MediaStore {
+        async fn insert(&self, media: &Media) -> Stored<()>;
+        async fn get(&self, ids: &[MediaId]) -> Stored<Vec<Media>>;
+        async fn mark_used(&self, id: MediaId, at: Timestamp) -> Stored<bool>;
+        async fn unused(&self, before: Timestamp, after: Option<(Timestamp, MediaId)>, limit: usize) -> Stored<Vec<Unused>>;
+        async fn release(&self, id: MediaId, before: Timestamp) -> Stored<bool>;
+        async fn remove(&self, ids: &[MediaId]) -> Stored<()>;
+        async fn known(&self, ids: &[MediaId]) -> Stored<Vec<MediaId>>;
+    }
+}
+
+mock! {
+    pub(super) MediaUses {}
+
+    #[async_trait]
+    impl MediaUses for MediaUses {
+        async fn is_sent_to(&self, id: MediaId, user: UserId, now: Timestamp) -> Stored<bool>;
+        async fn shown_by(&self, id: MediaId, limit: usize) -> Stored<Vec<Showing>>;
+        async fn used(&self, ids: &[MediaId]) -> Stored<Vec<MediaId>>;
+    }
+}
+
+mock! {
+    pub(super) Staging {}
+
+    #[async_trait]
+    impl Staging for Staging {
+        async fn stage(&self) -> Stored<Box<dyn StagedFile>>;
     }
 }
 

@@ -156,6 +156,11 @@ pub(super) fn of(operation: &str) -> Option<Row> {
             .but(Caller::Stranger, Object::Self_, Refused(400, "BAD_REQUEST"))
             .but(Caller::Blocked, Object::Self_, Refused(400, "BAD_REQUEST")),
 
+        // A token of each caller's own, or the rows would take it from each other.
+        "PUT /users/me/fcm-token" => row(On::Caller, 204).body(json!({ "token": "$fresh" })),
+        "DELETE /users/me/fcm-token" => row(On::Caller, 204).body(json!({ "token": "$fresh" })),
+        "GET /push/vapid-key" => row(On::Caller, 200),
+
         "POST /chats" => row(On::Caller, 201).body(json!({ "type": "direct", "participant_id": "$nobody_yet" })),
         "POST /sync" => row(On::Chat, 200).body(json!({ "chats": { "$chat": 0 } })).passes_over(),
         "GET /chats/{id}" | "GET /chats/{id}/messages" => row(On::Chat, 200),
