@@ -165,6 +165,8 @@ pub struct MessageEdited {
     pub withheld_reactions: Vec<(UserId, UserId)>,
     /// Who starred it.
     pub starred_by: Vec<UserId>,
+    /// Who deleted it for themselves, and is not told.
+    pub hidden_by: Vec<UserId>,
     /// The socket it came over, which is answered with the request's id instead.
     pub origin: Option<ConnectionId>,
 }

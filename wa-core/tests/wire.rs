@@ -274,6 +274,7 @@ fn events() {
         withheld_from: Some(user_id),
         withheld_reactions: vec![(user_id, id(1))],
         starred_by: vec![id(1)],
+        hidden_by: vec![id(9)],
         origin: Some(origin),
     };
     let reaction = MessageReaction {

@@ -63,7 +63,10 @@ impl FanOutService {
         Ok(match &event.fact {
             Fact::MessageNew(_) if planted("left_still_told") => membership.members.keys().copied().filter(|user| Some(*user) != except).collect(),
             // Those let in after it do not see it, and so nothing that becomes of it.
-            Fact::MessageNew(MessageNew { message, .. }) | Fact::MessageEdited(MessageEdited { message, .. }) => present_at(present, message.seq),
+            Fact::MessageNew(MessageNew { message, .. }) => present_at(present, message.seq),
+            Fact::MessageEdited(MessageEdited { message, hidden_by, .. }) => {
+                present_at(present.filter(|member| !hidden_by.contains(&member.user_id)), message.seq)
+            }
             Fact::MessageDeleted(MessageDeleted { seq, .. }) | Fact::MessageReaction(MessageReaction { seq, .. }) => present_at(present, *seq),
             Fact::Typing { .. } if is_typing_withheld(&membership) => Vec::new(),
             // Nobody is bothered with an empty chat by someone they have blocked; once it is of use, the list has it.

@@ -43,6 +43,7 @@ pub async fn an_edit_takes_the_next_rev_and_leaves_one_event(s: &Subject) {
     assert_eq!(*fact.message, MessageView { reactions, ..MessageView::of(&edited, Status::Sent, Some(reply.preview)) });
     assert_eq!((fact.answered, fact.withheld_from, fact.origin), (Some(question.located()), None, change.origin));
     assert_eq!((&fact.starred_by, fact.withheld_reactions.len()), (&vec![b], 0));
+    assert!(fact.hidden_by.is_empty());
 }
 
 /// Case.

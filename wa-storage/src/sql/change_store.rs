@@ -100,6 +100,8 @@ async fn edit(tx: &mut Tx<'_>, change: Change, edit: Edit) -> Stored<Outcome<Mes
         .collect::<Stored<Vec<(Reaction, Option<UserId>)>>>()?;
     let starred_by = Statement::fixed("SELECT user_id FROM stars WHERE chat_id = $1 AND seq = $2 AND is_starred");
     let starred_by = tx.fetch(starred_by.bind(message.chat_id).bind(message.seq)).await?;
+    let hidden_by = Statement::fixed("SELECT user_id FROM hidden_messages WHERE chat_id = $1 AND seq = $2 ORDER BY user_id");
+    let hidden_by = tx.fetch(hidden_by.bind(message.chat_id).bind(message.seq)).await?;
     let (preview, answered) = edit.reply.map(|reply| (reply.preview, reply.at)).unzip();
     let withheld_reactions = reactions.iter().filter_map(|(reaction, from)| Some((reaction.user_id, (*from)?))).collect();
     let reactions = reactions.into_iter().map(|(reaction, _)| reaction).collect();
@@ -109,6 +111,7 @@ async fn edit(tx: &mut Tx<'_>, change: Change, edit: Edit) -> Stored<Outcome<Mes
         withheld_from: message.withheld_from.or(edit.withheld_from),
         withheld_reactions,
         starred_by: starred_by.iter().map(|row| row.id(0)).collect::<Stored<_>>()?,
+        hidden_by: hidden_by.iter().map(|row| row.id(0)).collect::<Stored<_>>()?,
         origin: change.origin,
     });
     announce(tx, &change, fact);

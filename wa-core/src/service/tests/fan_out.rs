@@ -303,9 +303,12 @@ async fn an_edit_keeps_ones_own_star_and_the_reactions_one_may_see() {
         withheld_from: None,
         withheld_reactions: vec![(BOB, ALICE)],
         starred_by: vec![BOB],
+        hidden_by: Vec::new(),
         origin: None,
     };
     assert_eq!(recipients(direct(), Fact::MessageEdited(edited.clone())).await, [ALICE, BOB]);
+    let hidden = MessageEdited { hidden_by: vec![BOB], ..edited.clone() };
+    assert_eq!(recipients(direct(), Fact::MessageEdited(hidden)).await, [ALICE]);
     let told = shares(&service(Some(direct()), &[]), Fact::MessageEdited(edited), &[ALICE, BOB]).await;
     assert_eq!(told, [(vec![ALICE], false, false, false, 1), (vec![BOB], false, false, true, 2)]);
 }

@@ -271,13 +271,13 @@ impl Model {
         }
     }
 
-    /// What a user would see at this moment. A direct chat in which nothing was said is not worth a line: who was blocked may
+    /// What a user would see at this moment. A direct chat in which nothing is to be seen is not worth a line: who was blocked may
     /// make one without the other being told. Nor is it shown how far the log goes, as others' deletions for themselves and
     /// what is withheld raise it too.
     pub(super) fn display(&self, now: i64) -> BTreeMap<String, Display> {
         self.chats
             .iter()
-            .filter(|(_, chat)| chat.kind == "group" || !chat.messages.is_empty())
+            .filter(|(_, chat)| chat.kind == "group" || chat.messages.values().any(|message| !is_gone(message, now)))
             .map(|(id, chat)| (id.clone(), chat.display(&self.me, now)))
             .collect()
     }
