@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use super::Stored;
 use crate::id::{ChatId, MediaId, UserId};
+use crate::media::Media;
 use crate::time::Timestamp;
 
 /// Something beside messages that shows a file.
@@ -26,8 +27,9 @@ pub trait MediaUses: Send + Sync {
     /// Whether a message that this user can see now shows the file.
     async fn is_sent_to(&self, id: MediaId, user: UserId, now: Timestamp) -> Stored<bool>;
 
-    /// What else shows the file, at most `limit`.
-    async fn shown_by(&self, id: MediaId, limit: usize) -> Stored<Vec<Showing>>;
+    /// What else shows the file, at most `limit`: the uploader's own profile, and groups that the uploader is or was in. Others
+    /// who only name its address do not keep it visible.
+    async fn shown_by(&self, media: &Media, limit: usize) -> Stored<Vec<Showing>>;
 
     /// Those of these files that anything refers to, in no order.
     async fn used(&self, ids: &[MediaId]) -> Stored<Vec<MediaId>>;
