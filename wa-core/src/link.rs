@@ -115,6 +115,17 @@ impl FileSigner {
         Self { key, links }
     }
 
+    /// The key that follows from a secret which signs other things.
+    ///
+    /// # Panics
+    /// Never: HMAC takes keys of any length.
+    #[must_use]
+    pub fn key_of(secret: &[u8]) -> [u8; 32] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
+        mac.update(b"addresses of files");
+        mac.finalize().into_bytes().into()
+    }
+
     fn mac(&self, key: &ObjectKey, expires: &str, name: Option<&str>) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");
         // No part but the last can hold a line break, so that no two addresses have one text.

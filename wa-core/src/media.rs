@@ -141,8 +141,8 @@ formats! {
     M4a: Audio, "audio/mp4", "m4a";
     /// Vorbis and others in Ogg.
     Ogg: Audio, "audio/ogg", "ogg";
-    /// Opus in Ogg.
-    Opus: Audio, "audio/opus", "opus";
+    /// Opus in Ogg (RFC 7845, section 9).
+    Opus: Audio, "audio/ogg; codecs=opus", "opus";
     /// MPEG-1 layer 3.
     Mp3: Audio, "audio/mpeg", "mp3";
     /// WAVE.

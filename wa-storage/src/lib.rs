@@ -7,6 +7,8 @@ compile_error!("wa-storage needs a database: enable its feature `sqlite`");
 mod blob;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "media")]
+pub mod media;
 mod memory;
 pub mod migrate;
 mod open;

@@ -23,7 +23,8 @@ pub struct Inspected {
     pub height: Option<u32>,
     /// How long it plays.
     pub duration_ms: Option<u32>,
-    /// A small JPEG without metadata: always of an image, of a film where one could be made, else none.
+    /// A small JPEG without metadata, of an image or a film where one could be made: huge progressive or WebP pictures have
+    /// none, nor have films where there is no FFmpeg.
     pub thumbnail: Option<Vec<u8>>,
 }
 

@@ -58,6 +58,7 @@ impl Ports {
         let mut annotations = MockAnnotationStore::new();
         annotations.expect_annotations().returning(|_, _| Ok(std::collections::BTreeMap::new()));
         MessageService::new(MessageDeps {
+            attachments: super::no_attachments(),
             names: Arc::new(Names::new(users.clone(), env.clone(), &limits)),
             messages: Arc::new(self.messages),
             changes: Arc::new(MockChangeStore::new()),
