@@ -18,10 +18,10 @@ pub enum Showing {
 
 /// What refers to uploaded files, found in the rows that do so: there is no count of uses that could go wrong.
 ///
-/// - `a_file_in_a_message_is_shown_to_those_who_can_see_the_message`
-/// - `a_deleted_or_expired_message_shows_no_file`
-/// - `profiles_and_groups_that_show_a_file_are_named`
-/// - `used_files_are_told_from_unused_ones`
+/// * `a_file_in_a_message_is_shown_to_those_who_can_see_the_message`
+/// * `a_deleted_or_expired_message_shows_no_file`
+/// * `profiles_and_groups_that_show_a_file_are_named`
+/// * `used_files_are_told_from_unused_ones`
 #[async_trait]
 pub trait MediaUses: Send + Sync {
     /// Whether a message that this user can see now shows the file.
