@@ -44,6 +44,8 @@ const SQLITE: &[Embedded] = embedded! { "sqlite":
     19 "0019_reactions",
     20 "0020_stars",
     23 "0023_search",
+    24 "0024_media",
+    25 "0025_message_media",
 };
 
 /// Makes or completes every table of the database at this URL. Opening a store does the same.

@@ -18,6 +18,8 @@ struct Inner {
     ws_received: IntCounter,
     messages_persisted: IntCounter,
     message_delivery: Histogram,
+    media_uploads: IntCounter,
+    media_upload_bytes: IntCounter,
     rate_limited: IntCounterVec,
     outbox_depth: IntGauge,
     pool_connections: IntGaugeVec,
@@ -62,6 +64,8 @@ impl Metrics {
             message_delivery: register!(Histogram::with_opts(
                 HistogramOpts::new("message_delivery_seconds", "From accepting a message to writing it to a socket").buckets(SECONDS.to_vec())
             )),
+            media_uploads: register!(IntCounter::new("media_uploads_total", "Files uploaded")),
+            media_upload_bytes: register!(IntCounter::new("media_upload_bytes_total", "Bytes of files uploaded")),
             rate_limited: register!(IntCounterVec::new(Opts::new("rate_limit_exceeded_total", "Requests refused by a rate limit"), &["limit"])),
             outbox_depth: register!(IntGauge::new("outbox_depth", "Committed events not yet handed to the bus")),
             pool_connections: register!(IntGaugeVec::new(Opts::new("pool_connections", "Database connections"), &["pool", "state"])),
@@ -122,6 +126,18 @@ impl Metrics {
         &self.0.message_delivery
     }
 
+    /// Files uploaded.
+    #[must_use]
+    pub fn media_uploads(&self) -> &IntCounter {
+        &self.0.media_uploads
+    }
+
+    /// Bytes of files uploaded.
+    #[must_use]
+    pub fn media_upload_bytes(&self) -> &IntCounter {
+        &self.0.media_upload_bytes
+    }
+
     /// Counts a refusal by the named limit.
     pub fn rate_limited(&self, limit: &str) {
         self.0.rate_limited.with_label_values(&[limit]).inc();
@@ -170,6 +186,8 @@ mod tests {
             "message_delivery_seconds",
             "rate_limit_exceeded_total",
             "outbox_depth",
+            "media_uploads_total",
+            "media_upload_bytes_total",
         ] {
             assert!(text.contains(name), "{name} is missing");
         }

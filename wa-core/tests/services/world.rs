@@ -10,16 +10,18 @@ use wa_core::api::{AuthApi, ChatApi, HistoryQuery, LoggedIn, MessageApi, Provisi
 use wa_core::event::Event;
 use wa_core::id::{ChatId, DeviceId, MessageId, UserId};
 use wa_core::limits::Limits;
+use wa_core::link::Links;
 use wa_core::message::MessageView;
 use wa_core::phone::Phone;
 use wa_core::ports::{Env, EventBus, EventHandler, FanOut, SmsSender, Stored, Subscription};
 use wa_core::service::{
-    AuthConfig, AuthDeps, AuthService, ChatDeps, ChatService, FanOutDeps, FanOutService, MessageDeps, MessageService, Names, PresenceDeps, PresenceService,
-    TokenSigner, UserDeps, UserService,
+    AttachmentDeps, Attachments, AuthConfig, AuthDeps, AuthService, ChatDeps, ChatService, FanOutDeps, FanOutService, MediaDeps, MediaService, MessageDeps,
+    MessageService, Names, PresenceDeps, PresenceService, TokenSigner, UserDeps, UserService,
 };
 use wa_core::session::Caller;
 use wa_core::testing::SimEnv;
 use wa_core::{Error, Result};
+use wa_storage::media::{Inspector, InspectorConfig};
 use wa_storage::{StorageConfig, Stores};
 
 /// Takes what would leave the process: text messages, cut sockets, announced facts.
@@ -84,7 +86,8 @@ pub(crate) struct World {
     pub(crate) messages: MessageService,
     pub(crate) presence: PresenceService,
     pub(crate) fan_out: FanOutService,
-    stores: Stores,
+    pub(crate) media: MediaService,
+    pub(crate) stores: Stores,
 }
 
 impl World {
@@ -117,12 +120,22 @@ impl World {
             limits: limits.clone(),
             config: AuthConfig::default(),
         });
+        let links = Arc::new(Links::new("http://chat.example"));
+        let attachments = Arc::new(Attachments::new(AttachmentDeps {
+            media: stores.media.clone(),
+            uses: stores.media_uses.clone(),
+            blobs: stores.blobs.clone(),
+            links,
+            env: env.clone(),
+            limits: limits.clone(),
+        }));
         let users = UserService::new(UserDeps {
             users: stores.users.clone(),
             contacts: stores.contacts.clone(),
             chats: stores.chats.clone(),
             groups: stores.groups.clone(),
             names: names.clone(),
+            attachments: attachments.clone(),
             fan_out: outside.clone(),
             env: env.clone(),
             limits: limits.clone(),
@@ -134,6 +147,7 @@ impl World {
             users: stores.users.clone(),
             contacts: stores.contacts.clone(),
             names: names.clone(),
+            attachments: attachments.clone(),
             env: env.clone(),
             limits: limits.clone(),
         });
@@ -147,6 +161,7 @@ impl World {
             users: stores.users.clone(),
             contacts: stores.contacts.clone(),
             names,
+            attachments: attachments.clone(),
             env: env.clone(),
             limits: limits.clone(),
         });
@@ -158,15 +173,31 @@ impl World {
             contacts: stores.contacts.clone(),
             bus: outside.clone(),
             env: env.clone(),
-            limits,
+            limits: limits.clone(),
         });
         let fan_out = FanOutService::new(FanOutDeps {
             messages: stores.messages.clone(),
             chats: stores.chats.clone(),
             users: stores.users.clone(),
             contacts: stores.contacts.clone(),
+            attachments: attachments.clone(),
         });
-        Self { env, outside, auth, users, chats, messages, presence, fan_out, stores }
+        let media = MediaService::new(MediaDeps {
+            media: stores.media.clone(),
+            uses: stores.media_uses.clone(),
+            blobs: stores.blobs.clone(),
+            staging: stores.staging.clone(),
+            inspector: Arc::new(Inspector::new(InspectorConfig { ffmpeg: None, ..InspectorConfig::default() })),
+            attachments,
+            user_api: Arc::new(users.clone()),
+            chat_api: Arc::new(chats.clone()),
+            chats: stores.chats.clone(),
+            users: stores.users.clone(),
+            contacts: stores.contacts.clone(),
+            env: env.clone(),
+            limits,
+        });
+        Self { env, outside, auth, users, chats, messages, presence, fan_out, media, stores }
     }
 
     /// A user of a host with its own login, called and numbered so.

@@ -10,6 +10,7 @@ mod db;
 mod deferred;
 mod group_store;
 mod indexer;
+mod media_store;
 mod message_row;
 mod message_store;
 mod places;
@@ -28,7 +29,8 @@ mod writer;
 use std::sync::Arc;
 
 use wa_core::ports::{
-    AnnotationStore, ChangeStore, ChatStore, ContactStore, Env, GroupStore, MessageStore, ReceiptStore, SearchStore, SessionStore, Stored, UserStore,
+    AnnotationStore, ChangeStore, ChatStore, ContactStore, Env, GroupStore, MediaStore, MediaUses, MessageStore, ReceiptStore, SearchStore, SessionStore,
+    Stored, UserStore,
 };
 
 pub use db::PoolUse;
@@ -50,6 +52,8 @@ pub(crate) struct SqlStores {
     pub(crate) contacts: Arc<dyn ContactStore>,
     pub(crate) sessions: Arc<dyn SessionStore>,
     pub(crate) search: Arc<dyn SearchStore>,
+    pub(crate) media: Arc<dyn MediaStore>,
+    pub(crate) media_uses: Arc<dyn MediaUses>,
     pub(crate) indexer: Arc<Indexer>,
     pub(crate) relay: Arc<Relay>,
     pub(crate) database: Database,
@@ -86,6 +90,8 @@ impl SqlStores {
             sessions: Arc::new(session_store::SqlSessionStore::new(sessions.0, sessions.1, kept_sessions, Arc::clone(&env))),
             indexer: Arc::new(Indexer::new(Arc::clone(&search))),
             search,
+            media: Arc::new(media_store::SqlMediaStore::new(Arc::clone(&db), Arc::clone(&writer))),
+            media_uses: Arc::new(media_store::SqlMediaUses::new(Arc::clone(&db))),
             relay: Arc::new(Relay::new(Arc::clone(&db), Arc::clone(&writer), relay_end)),
             database: Database { db, writer, env },
         }
