@@ -12,7 +12,7 @@ MINUTES ?= 10
 HISTORIES ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help run test campaign power chaos histories soak lint fmt bench migrate-up migrate-down
+.PHONY: help run test services-up services-down campaign power chaos histories soak lint fmt bench migrate-up migrate-down
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,8 +20,15 @@ help: ## List the targets
 run: ## Serve in development mode, with demo users, on http://127.0.0.1:8080
 	$(CARGO) run -p wa-server -- --dev $(ARGS)
 
-test: ## Run all tests, those in the documentation included
+test: ## Run all tests, those in the documentation included; those that need a backend where this machine can have it
 	$(CARGO) test --workspace --all-features $(ARGS)
+	deploy/services/services.sh with sh -c '$(CARGO) test --workspace --all-features --lib --tests $(ARGS) -- --ignored $$WA_SERVICES'
+
+services-up: ## Start the backends that tests use, and say how to reach them
+	@deploy/services/services.sh up
+
+services-down: ## End them, and remove their data
+	@deploy/services/services.sh down
 
 campaign: ## Run the long forms of the checks of reliability (KILLS=2000 SEED=1); goes on where it was interrupted
 	WA_CAMPAIGN_KILLS=$(KILLS) WA_CAMPAIGN_SEED=$(SEED) $(CARGO) test -p wa-server --all-features --test chaos $(ARGS) -- --ignored --nocapture --test-threads 1 crash::

@@ -1,5 +1,9 @@
 //! Every backend of this crate against every case of the ports it serves.
 
+#[cfg(feature = "media")]
+#[path = "media/hostile.rs"]
+mod hostile;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -12,6 +12,8 @@ pub mod chat_store;
 pub mod contact_store;
 pub mod event_bus;
 pub mod group_store;
+#[cfg(feature = "media")]
+pub mod hostile_media;
 pub mod media_store;
 pub mod media_uses;
 pub mod message_store;

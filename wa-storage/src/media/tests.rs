@@ -153,3 +153,153 @@ fn sounds_and_films_are_not_taken_for_each_other() {
         assert!(matches!(look(bytes, declared), Err(Refusal::Invalid(_))), "as {declared}");
     }
 }
+
+mod ffmpeg {
+    //! FFmpeg absent, hanging, crashing, greedy or making garbage: the film is taken all the same.
+
+    use std::io::Write as _;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::{Path, PathBuf};
+    use std::time::Duration;
+
+    use tempfile::TempDir;
+    use wa_core::ports::MediaInspector as _;
+
+    use super::super::{FfmpegConfig, Inspector, InspectorConfig};
+    use super::*;
+
+    fn inspector(program: impl Into<PathBuf>, timeout: Duration, memory: u64) -> Inspector {
+        let ffmpeg = FfmpegConfig { program: program.into(), timeout, memory, at_once: 1 };
+        Inspector::new(InspectorConfig { ffmpeg: Some(ffmpeg), ..InspectorConfig::default() })
+    }
+
+    fn film(folder: &Path) -> PathBuf {
+        let path = folder.join("-a film; with a name.mp4");
+        std::fs::write(&path, sample!("film.mp4")).expect("a file");
+        path
+    }
+
+    /// A program that does this.
+    fn program(folder: &Path, script: &str) -> PathBuf {
+        let path = folder.join("ffmpeg");
+        let mut file = std::fs::File::create(&path).expect("a file");
+        writeln!(file, "#!/bin/sh\n{script}").expect("its content");
+        file.set_permissions(std::fs::Permissions::from_mode(0o700)).expect("it can be run");
+        path
+    }
+
+    /// What becomes of a film while FFmpeg does this.
+    async fn film_beside(script: &str, timeout: Duration, memory: u64) -> (Inspected, TempDir) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let inspector = inspector(program(folder.path(), script), timeout, memory);
+        let inspected = inspector.inspect(&film(folder.path()), MediaKind::Video, THUMBNAIL_WIDTH).await.expect("the film is taken");
+        assert_eq!((inspected.format, inspected.width, inspected.height), (Format::Mp4, Some(64), Some(48)));
+        (inspected, folder)
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+    const MUCH: u64 = 1 << 30;
+
+    #[tokio::test]
+    async fn a_film_is_taken_without_ffmpeg() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let inspector = inspector("there-is-no-such-program", LONG, MUCH);
+        let inspected = inspector.inspect(&film(folder.path()), MediaKind::Video, THUMBNAIL_WIDTH).await.expect("the film is taken");
+        assert_eq!((inspected.width, inspected.thumbnail), (Some(64), None));
+    }
+
+    #[tokio::test]
+    async fn a_hanging_ffmpeg_is_ended() {
+        let (inspected, folder) = film_beside("echo $$ > \"${0%/*}/pid\"; exec sleep 1000", Duration::from_secs(1), MUCH).await;
+        assert_eq!(inspected.thumbnail, None);
+        let pid = std::fs::read_to_string(folder.path().join("pid")).expect("it ran");
+        assert!(!Path::new("/proc").join(pid.trim()).exists(), "it was ended");
+    }
+
+    #[tokio::test]
+    async fn a_crashing_ffmpeg_leaves_no_thumbnail() {
+        assert_eq!(film_beside("kill -SEGV $$", LONG, MUCH).await.0.thumbnail, None);
+        assert_eq!(film_beside("exit 1", LONG, MUCH).await.0.thumbnail, None);
+    }
+
+    #[tokio::test]
+    async fn what_ffmpeg_makes_must_be_a_picture_of_bounded_size() {
+        for script in ["exit 0", "echo garbage", "exec yes", "printf '\\211PNG\\r\\n\\032\\n'"] {
+            assert_eq!(film_beside(script, LONG, MUCH).await.0.thumbnail, None, "{script}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_greedy_ffmpeg_gets_no_more_memory_than_its_limit() {
+        let greedy = "dd if=/dev/zero of=/dev/null bs=256M count=1 2>/dev/null && : > \"${0%/*}/done\"";
+        let (_, folder) = film_beside(greedy, LONG, MUCH).await;
+        assert!(folder.path().join("done").exists(), "it can have what is below the limit");
+        let (inspected, folder) = film_beside(greedy, LONG, 64 << 20).await;
+        assert!(inspected.thumbnail.is_none() && !folder.path().join("done").exists());
+    }
+
+    #[tokio::test]
+    async fn ffmpeg_gets_the_file_alone_and_no_secrets() {
+        let (_, folder) = film_beside("env > \"${0%/*}/env\"; echo \"$@\" > \"${0%/*}/args\"", LONG, MUCH).await;
+        let environment = std::fs::read_to_string(folder.path().join("env")).expect("it ran");
+        assert!(environment.contains("PATH=") && !environment.contains("CARGO"), "{environment}");
+        let arguments = std::fs::read_to_string(folder.path().join("args")).expect("it ran");
+        assert!(arguments.contains("-protocol_whitelist file -f mov -i file:/"), "{arguments}");
+    }
+
+    #[tokio::test]
+    #[ignore = "needs FFmpeg"]
+    async fn real_ffmpeg_shows_the_first_frame_of_every_kind_of_film() {
+        let ffmpeg = std::env::var("WA_TEST_FFMPEG").unwrap_or_else(|_| "ffmpeg".to_owned());
+        let inspector = inspector(ffmpeg, LONG, MUCH);
+        let folder = tempfile::tempdir().expect("a folder");
+        for (bytes, format) in [
+            (sample!("film.mp4"), Format::Mp4),
+            (sample!("film.3gp"), Format::ThreeGp),
+            (sample!("film.mov"), Format::Mov),
+            (sample!("film.mkv"), Format::Mkv),
+            (sample!("film.webm"), Format::Webm),
+            (sample!("fragments.mp4"), Format::Mp4),
+            (sample!("live.webm"), Format::Webm),
+        ] {
+            let path = folder.path().join(format.extension());
+            std::fs::write(&path, bytes).expect("a file");
+            let inspected = inspector.inspect(&path, MediaKind::Video, THUMBNAIL_WIDTH).await.expect("the film is taken");
+            assert_eq!(inspected.format, format);
+            assert_eq!(thumbnail_size(&inspected), (64, 48), "{format:?}");
+        }
+        let path = folder.path().join("turned");
+        std::fs::write(&path, sample!("turned.mp4")).expect("a file");
+        let inspected = inspector.inspect(&path, MediaKind::Video, 32).await.expect("the film is taken");
+        assert_eq!(thumbnail_size(&inspected), (32, 43), "upright, as it was taken, and as wide as was wanted");
+    }
+}
+
+mod inspector {
+    //! The port: files that cannot be read, and many at once.
+
+    use wa_core::ports::{InspectError, MediaInspector as _};
+
+    use super::super::{Inspector, InspectorConfig};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_is_no_fault_of_its_sender() {
+        let inspector = Inspector::new(InspectorConfig { ffmpeg: None, ..InspectorConfig::default() });
+        let folder = tempfile::tempdir().expect("a folder");
+        for path in [folder.path().join("absent"), folder.path().to_owned()] {
+            let refused = inspector.inspect(&path, MediaKind::Image, THUMBNAIL_WIDTH).await;
+            assert!(matches!(refused, Err(InspectError::Unavailable(_))), "{refused:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn more_files_than_turns_wait_for_theirs() {
+        let inspector = Inspector::new(InspectorConfig { at_once: 1, ffmpeg: None, ..InspectorConfig::default() });
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("picture");
+        std::fs::write(&path, sample!("rgb.png")).expect("a file");
+        let inspections = (0..20).map(|_| inspector.inspect(&path, MediaKind::Image, THUMBNAIL_WIDTH));
+        assert!(futures_util::future::join_all(inspections).await.iter().all(Result::is_ok));
+    }
+}

@@ -18,12 +18,13 @@ pub(super) fn decode(file: &mut impl Read) -> Result<Decoded, Refusal> {
     options.set_memory_limit(MemoryLimit::Bytes(MEMORY.try_into().map_err(|_| Refusal::broken("GIF picture"))?));
     let mut decoder = options.read_info(file).map_err(refuse)?;
     let (width, height) = (u32::from(decoder.width()), u32::from(decoder.height()));
-    check_size(width, height)?;
-    let mut canvas = Canvas::new(width, height);
+    // A script may stand where its size would: it has no frame, and is no picture at all.
     let Some(frame) = decoder.next_frame_info().map_err(refuse)? else { return Err(Refusal::broken("GIF picture")) };
     let (left, top, columns, rows) = (u32::from(frame.left), u32::from(frame.top), u32::from(frame.width), u32::from(frame.height));
     let (interlaced, transparent) = (frame.interlaced, frame.transparent);
+    check_size(width, height)?;
     check_size(columns, rows)?;
+    let mut canvas = Canvas::new(width, height);
     let palette = decoder.palette().map_err(refuse)?.to_vec();
     let mut row = vec![0; columns as usize];
     for line in lines(rows, interlaced) {
