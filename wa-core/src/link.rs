@@ -34,10 +34,11 @@ impl Links {
         Self { base: base.trim_end_matches('/').to_owned() }
     }
 
-    /// A kept address as it leaves the server.
+    /// The kept address of a picture as it leaves the server: whole, if the picture is here. Other addresses are as users gave
+    /// them.
     #[must_use]
     pub fn absolute(&self, kept: &str) -> String {
-        if kept.starts_with('/') { format!("{}{kept}", self.base) } else { kept.to_owned() }
+        if avatar_of(kept).is_some() { format!("{}{kept}", self.base) } else { kept.to_owned() }
     }
 
     /// An address as it is kept: one that was given out by [`Self::absolute`] loses what was put before it.
@@ -143,7 +144,7 @@ impl FileSigner {
             Disposition::Attachment(name) => Some(name.as_str()),
         };
         let signature = URL_SAFE_NO_PAD.encode(self.mac(key, &expires, name).finalize().into_bytes());
-        let mut address = self.links.absolute(&format!("{FILES}{key}?exp={expires}"));
+        let mut address = format!("{}{FILES}{key}?exp={expires}", self.links.base);
         if let Some(name) = name {
             address.push_str("&name=");
             address.push_str(&URL_SAFE_NO_PAD.encode(name));
@@ -268,7 +269,8 @@ mod tests {
         for other in ["", "https://elsewhere/a.png", "http://here:1/a.png", "http://here:12/api/v1/media/avatars/x"] {
             assert_eq!((links.kept(other), avatar_of(other)), (other, None));
         }
-        assert_eq!(links.absolute("https://elsewhere/a.png"), "https://elsewhere/a.png");
-        assert_eq!(links.absolute(""), "");
+        for other in ["https://elsewhere/a.png", "/a.png", ""] {
+            assert_eq!(links.absolute(other), other);
+        }
     }
 }
