@@ -14,6 +14,7 @@ mod matrix;
 mod media;
 mod message_life;
 mod messages;
+mod object_store;
 mod presence;
 mod search;
 mod secrecy;
