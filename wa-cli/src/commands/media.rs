@@ -1,8 +1,11 @@
 //! `wa media`: files.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
+use tokio::io::AsyncWrite;
 use wa_core::id::MediaId;
 use wa_core::media::MediaKind;
 
@@ -40,6 +43,23 @@ pub(crate) enum Media {
     },
 }
 
+/// The output. Nothing else goes on meanwhile, so that it may wait.
+struct Stdout;
+
+impl AsyncWrite for Stdout {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(io::stdout().write(bytes))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(io::stdout().flush())
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(cx)
+    }
+}
+
 /// Reads what a file is.
 pub(crate) fn kind(text: &str) -> Result<MediaKind, String> {
     MediaKind::parse(text).ok_or_else(|| "expected image, video, audio or document".to_owned())
@@ -55,7 +75,7 @@ impl Media {
                     if std::io::stdout().is_terminal() && media.kind != MediaKind::Document {
                         return Err(Failure::usage("this would write a file of bytes to the terminal; name a file with --to, or pipe it somewhere"));
                     }
-                    client.download(id, tokio::io::stdout(), None).await?;
+                    client.download(id, Stdout, None).await?;
                     return Ok(());
                 }
                 let path = to.unwrap_or_else(|| PathBuf::from(format!("{id}.{}", ending_of(&media.mime_type))));

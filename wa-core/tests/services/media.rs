@@ -142,8 +142,8 @@ async fn objects_that_a_crash_left_are_swept() {
         world.stores.blobs.put(&key, b"left".to_vec()).await.expect("is put");
     }
     // When objects were put is told by the disk's clock, which the world's is behind.
-    let ahead = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("is after 1970");
-    world.env.advance(ahead.saturating_sub(Duration::from_millis(u64::try_from(world.env.now().as_millis()).expect("is after 1970"))));
+    let put_at = world.stores.blobs.list(None, 10).await.expect("are listed").iter().map(|object| object.stored_at).max().expect("there are some");
+    world.env.advance(put_at.since(world.env.now()));
     world.stores.media.mark_used(kept, world.env.now()).await.expect("is answered");
     assert_eq!(world.sweep().await, Swept::default());
     world.env.advance(DAY + Duration::from_secs(60));

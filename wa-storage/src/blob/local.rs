@@ -7,10 +7,10 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use async_trait::async_trait;
-use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
@@ -176,7 +176,7 @@ fn list(root: &Path, after: Option<ObjectKey>, limit: usize) -> io::Result<Vec<L
         for shard in names(&root.join(kind))? {
             let first = format!("{kind}/{shard}");
             // Whole folders of smaller keys are not even looked into.
-            if first < after.get(..first.len()).unwrap_or_default().to_owned() {
+            if first.as_str() < after.get(..first.len()).unwrap_or_default() {
                 continue;
             }
             let folder = root.join(kind).join(&shard);

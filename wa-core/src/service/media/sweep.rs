@@ -8,6 +8,7 @@ use super::store::unavailable;
 use crate::api::Swept;
 use crate::error::Result;
 use crate::id::MediaId;
+use crate::media::ObjectKey;
 
 impl MediaService {
     pub(super) async fn sweep_all(&self) -> Result<Swept> {
@@ -48,7 +49,7 @@ impl MediaService {
             after = Some(last.key);
             // A young one may belong to an upload that is not noted yet.
             let old: Vec<_> = objects.into_iter().filter(|object| now.since(object.stored_at) >= limits.orphan_age).map(|object| object.key).collect();
-            let ids: BTreeSet<MediaId> = old.iter().map(|key| key.media_id()).collect();
+            let ids: BTreeSet<MediaId> = old.iter().map(ObjectKey::media_id).collect();
             if ids.is_empty() {
                 continue;
             }
