@@ -16,7 +16,10 @@ mod sql;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::timeout;
+use wa_core::error::StoreError;
 use wa_core::limits::Limits;
 use wa_core::link::{FileSigner, Links};
 use wa_core::ports::{
@@ -174,12 +177,14 @@ pub struct Health {
 }
 
 impl Stores {
-    /// Tries every dependency out: the database is read and written.
-    pub async fn health(&self) -> Vec<Health> {
+    /// Tries every dependency out, all at once: the database is read and written. One that takes longer does not work.
+    pub async fn health(&self, patience: Duration) -> Vec<Health> {
+        let late = |name| move |_| Err(StoreError::unavailable(name, "it does not answer in time"));
+        let (database, media) = tokio::join!(timeout(patience, self.database.probe()), timeout(patience, self.blobs.check()));
         vec![
-            Health { name: "database", state: self.database.probe().await },
+            Health { name: "database", state: database.unwrap_or_else(late("database")) },
             Health { name: "cache", state: Ok(()) },
-            Health { name: "media", state: self.blobs.check().await },
+            Health { name: "media", state: media.unwrap_or_else(late("media")) },
         ]
     }
 
