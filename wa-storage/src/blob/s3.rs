@@ -82,7 +82,7 @@ impl S3Config {
         let endpoint = endpoint.unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
         let public_endpoint = public_endpoint.unwrap_or_else(|| endpoint.clone());
         let auth = match (url.username(), url.password()) {
-            ("", None) => Auth::from_env().or_else(|_| Auth::from_profile_env()).map_err(|_| {
+            ("", None) => credentials_outside().ok_or_else(|| {
                 wrong("there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, write them to ~/.aws/credentials, or into the URL")
             })?,
             (key, Some(secret)) => {
@@ -105,6 +105,14 @@ impl S3Config {
             .base_retry_delay(Duration::from_millis(50))
             .build()
             .map_err(wrong)
+    }
+}
+
+/// Credentials of the environment, else of the usual files.
+fn credentials_outside() -> Option<Auth> {
+    match Auth::from_env() {
+        Ok(auth) => Some(auth),
+        Err(_) => Auth::from_profile_env().ok(),
     }
 }
 
