@@ -83,13 +83,24 @@ impl Default for ServerConfig {
 }
 
 /// The section `[storage]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StorageConfig {
     /// The URL of the database; `None`: the SQLite file `wa.db` in the data directory.
     pub database: Option<String>,
     /// The URL of the object store for uploaded files; `None`: the folder `media` in the data directory.
     pub media: Option<String>,
+}
+
+impl std::fmt::Debug for StorageConfig {
+    /// URLs may hold passwords, which end at the `@`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown = |url: &Option<String>| match url.as_deref().and_then(|url| url.rsplit_once('@')) {
+            Some((secret, rest)) => Some(format!("{}://…@{rest}", secret.split(':').next().unwrap_or_default())),
+            None => url.clone(),
+        };
+        f.debug_struct("StorageConfig").field("database", &shown(&self.database)).field("media", &shown(&self.media)).finish()
+    }
 }
 
 /// The section `[auth]`.

@@ -236,3 +236,12 @@ proptest! {
         let _ = parse(&env(&[(&name, &value)]));
     }
 }
+
+#[test]
+fn credentials_in_urls_do_not_show() {
+    let url = "s3://key:hunter2@whatsapp-media?endpoint=http://127.0.0.1:9000";
+    let config = Config::from_toml(&format!("[storage]\nmedia = '{url}'")).expect("it is read");
+    assert_eq!(config.storage.media.as_deref(), Some(url));
+    let shown = format!("{config:?}");
+    assert!(shown.contains("s3://…@whatsapp-media?endpoint=") && !shown.contains("hunter2") && !shown.contains("key:"), "{shown}");
+}
