@@ -72,7 +72,7 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
     }
     let stores = match own.stores {
         Some(stores) => stores,
-        None => Arc::new(open(config, &limits, &links, &env).await?),
+        None => Arc::new(open(config, &limits, &links, file_key(config, own.authenticator.is_some(), &env)?, &env).await?),
     };
     let metrics = Metrics::new();
     let hub = Hub::new(limits.ws_connections, metrics.clone());
@@ -202,6 +202,15 @@ fn jwt_secret(config: &Config, env: &Arc<dyn Env>) -> Result<Secret, StartError>
     }
 }
 
+/// What signs addresses of files. A host with its own login needs no secret of ours: without one, addresses are good until
+/// its next start.
+fn file_key(config: &Config, own_login: bool, env: &Arc<dyn Env>) -> Result<Option<[u8; 32]>, StartError> {
+    if own_login && config.auth.jwt_secret.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(FileSigner::key_of(jwt_secret(config, env)?.reveal().as_bytes())))
+}
+
 /// Where people reach the server: as configured, or else where it listens.
 fn base(config: &Config, listens: Option<SocketAddr>) -> String {
     match (&config.server.public_url, listens) {
@@ -328,16 +337,10 @@ const ATTEMPTS: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Opens the stores; what may come up late, such as a volume that is being mounted, is tried again.
-async fn open(config: &Config, limits: &Limits, links: &Arc<Links>, env: &Arc<dyn Env>) -> Result<Stores, StartError> {
+async fn open(config: &Config, limits: &Limits, links: &Arc<Links>, key: Option<[u8; 32]>, env: &Arc<dyn Env>) -> Result<Stores, StartError> {
     let mut storage = StorageConfig::new(config.database_url());
     storage.typing_notices = limits.typing_notices;
-    let secret = jwt_secret(config, env)?;
-    storage.media = MediaConfig {
-        url: config.media_url(),
-        staging: Some(config.server.data_dir.join("staging")),
-        links: Arc::clone(links),
-        key: Some(FileSigner::key_of(secret.reveal().as_bytes())),
-    };
+    storage.media = MediaConfig { url: config.media_url(), staging: Some(config.server.data_dir.join("staging")), links: Arc::clone(links), key };
     let mut attempt = 1;
     loop {
         match wa_storage::open(&storage, Arc::clone(env)).await {
