@@ -15,6 +15,7 @@ mod media;
 mod message_life;
 mod messages;
 mod presence;
+mod push;
 mod search;
 mod secrecy;
 mod socket;
