@@ -112,6 +112,8 @@ ids! {
     EventId;
     /// One open socket, from upgrade to close.
     ConnectionId;
+    /// One place that pushes go to.
+    PushTokenId;
 }
 
 #[cfg(test)]

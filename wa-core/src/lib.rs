@@ -4,6 +4,7 @@
 //! [`ports`], whatever it offers is a trait in [`api`], and [`service`] holds the use cases between the two.
 
 pub mod api;
+pub mod batch;
 pub mod chat;
 mod cursor;
 pub mod emoji;
@@ -20,6 +21,7 @@ pub mod message;
 pub mod phone;
 pub mod ports;
 pub mod privacy;
+pub mod push;
 pub mod receipt;
 pub mod search;
 pub mod service;

@@ -197,6 +197,13 @@ pub struct Limits {
     /// Events waiting for one subscriber of the memory bus before publishing waits.
     pub bus_queue: usize,
 
+    /// Push tokens of one user; past these the one unused longest goes.
+    pub device_tokens: usize,
+    /// Pushes on their way at a time, of phones and of browsers each.
+    pub push_in_flight: usize,
+    /// Windows of groups kept at hand, each of one recipient; past these every message is noted on its own.
+    pub push_windows: usize,
+
     /// Messages in one answer to sync, at the most, and by default.
     pub sync_messages: usize,
     /// Messages in one answer to sync when the request names no limit.
@@ -295,6 +302,9 @@ impl Default for Limits {
             typing_ttl: Duration::from_secs(5),
             typing_notices: 100_000,
             bus_queue: 1024,
+            device_tokens: 20,
+            push_in_flight: 64,
+            push_windows: 100_000,
             sync_messages: 1000,
             sync_messages_default: 500,
             sync_chats: 1000,

@@ -9,10 +9,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use tokio::time::Instant;
-use wa_core::api::{AuthApi, Authenticator, ChatApi, MediaApi, MessageApi, PresenceApi, UserApi};
+use wa_core::api::{AuthApi, Authenticator, ChatApi, MediaApi, MessageApi, PresenceApi, PushApi, UserApi};
 use wa_core::event::Event;
 use wa_core::id::DeviceId;
-use wa_core::ports::{Env, EventBus, EventHandler, FanOut as _, SmsSender, Subscription};
+use wa_core::ports::{Env, EventBus, EventHandler, FanOut as _, PushSender, SmsSender, Subscription};
 use wa_storage::Stores;
 use wa_transport::metrics::Metrics;
 use wa_transport::rest::{self, RestOptions};
@@ -48,6 +48,12 @@ impl ChatBuilder {
     /// Sends one-time passwords by this rather than as the configuration says.
     pub fn sms_sender(mut self, sender: impl SmsSender + 'static) -> Self {
         self.own.sms = Some(Arc::new(sender));
+        self
+    }
+
+    /// Carries pushes to devices by this rather than as the configuration says.
+    pub fn push_sender(mut self, sender: impl PushSender + 'static) -> Self {
+        self.own.push = Some(Arc::new(sender));
         self
     }
 
@@ -173,6 +179,12 @@ impl Chat {
         &self.wired.backend.presence
     }
 
+    /// Where pushes go.
+    #[must_use]
+    pub fn push(&self) -> &Arc<dyn PushApi> {
+        &self.wired.backend.push
+    }
+
     /// What is counted.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
@@ -225,8 +237,10 @@ impl Chat {
         self.wired.readiness.shut_down();
     }
 
-    /// Closes all sockets with 1001, and waits until they are gone.
+    /// Sends the pushes that wait for more messages, closes all sockets with 1001, and waits until they are gone.
     pub(crate) async fn close_sockets(&self, grace: Duration) -> usize {
+        // While it is known who is here: those whose sockets are about to be closed have seen what the pushes tell.
+        self.wired.pusher.flush(Instant::now() + grace.mul_f32(0.3)).await;
         self.wired.hub.shutdown(grace).await
     }
 

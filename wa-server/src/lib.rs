@@ -15,6 +15,7 @@ mod demo;
 mod env;
 mod housekeeping;
 mod listener;
+mod pusher;
 mod readiness;
 mod secrets;
 mod server;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use wa_core::ports::Env;
+use wa_transport::push::VapidKey;
 
 use crate::config::{SHORTEST_JWT_SECRET, Secret};
 
@@ -48,22 +49,75 @@ pub enum SecretsError {
 
 #[derive(Deserialize)]
 struct Contents {
-    jwt_secret: String,
+    jwt_secret: Option<String>,
+    vapid_private_key: Option<String>,
+}
+
+/// What is in the file, checked.
+struct Secrets {
+    jwt_secret: Option<Secret>,
+    vapid_private_key: Option<VapidKey>,
+    text: String,
 }
 
 /// The secret that signs access tokens, made now if there is none yet. Of servers that start at once, all get the same.
 pub(crate) fn jwt_secret(data_dir: &Path, env: &dyn Env) -> Result<Secret, SecretsError> {
-    let path = data_dir.join(FILE);
-    match read(&path)? {
-        Some(secret) => Ok(secret),
-        None => {
-            create(data_dir, &path, env).map_err(|source| SecretsError::Io { action: "make", path: path.clone(), source })?;
-            read(&path)?.ok_or(SecretsError::Damaged { path, reason: "it was removed while the server started" })
-        }
-    }
+    one(
+        data_dir,
+        env,
+        |secrets| secrets.jwt_secret,
+        || {
+            let mut random = [0; 32];
+            env.fill(&mut random);
+            format!("# Made once by the chat server. Whoever can read this file can log in as anybody.\njwt_secret = \"{}\"\n", hex(&random))
+        },
+    )
 }
 
-fn read(path: &Path) -> Result<Option<Secret>, SecretsError> {
+/// The private key of Web Push, made now if there is none yet. Whoever subscribed to an older one gets no more pushes.
+pub(crate) fn vapid_key(data_dir: &Path, env: &dyn Env) -> Result<VapidKey, SecretsError> {
+    one(
+        data_dir,
+        env,
+        |secrets| secrets.vapid_private_key,
+        || {
+            let key = std::iter::repeat_with(|| {
+                let mut random = [0; 32];
+                env.fill(&mut random);
+                VapidKey::of(&random).ok()
+            });
+            // All but about one number of 2^32 are a key.
+            let key = key.flatten().next().map(|key| key.reveal()).unwrap_or_default();
+            format!("# Browsers subscribe to pushes of this key.\nvapid_private_key = \"{key}\"\n")
+        },
+    )
+}
+
+/// One secret of the file; if it is missing, `line` makes what is to be added.
+fn one<T>(data_dir: &Path, env: &dyn Env, pick: impl Fn(Secrets) -> Option<T>, line: impl Fn() -> String) -> Result<T, SecretsError> {
+    let path = data_dir.join(FILE);
+    let io = |action| {
+        let path = path.clone();
+        move |source| SecretsError::Io { action, path, source }
+    };
+    // Whoever makes the file at the same time may make it for another secret.
+    for _ in 0..3 {
+        match read(&path)? {
+            None => create(data_dir, &path, &line(), env).map_err(io("make"))?,
+            Some(secrets) => {
+                let text = format!("{}\n{}", secrets.text.trim_end(), line());
+                if let Some(secret) = pick(secrets) {
+                    return Ok(secret);
+                }
+                replace(data_dir, &path, &text, env).map_err(io("add to"))?;
+            }
+        }
+    }
+    let found = read(&path)?.and_then(pick);
+    found.ok_or(SecretsError::Damaged { path, reason: "it was changed while the server started" })
+}
+
+fn read(path: &Path) -> Result<Option<Secrets>, SecretsError> {
     let io = |source| SecretsError::Io { action: "read", path: path.to_owned(), source };
     let damaged = |reason| SecretsError::Damaged { path: path.to_owned(), reason };
     let file = match File::open(path) {
@@ -77,10 +131,14 @@ fn read(path: &Path) -> Result<Option<Secret>, SecretsError> {
     let text = String::from_utf8(text).map_err(|_| damaged("it is not text"))?;
     // The parser's own error would quote the line.
     let contents: Contents = toml::from_str(&text).map_err(|_| damaged("it holds no jwt_secret = \"…\""))?;
-    if contents.jwt_secret.len() < SHORTEST_JWT_SECRET {
+    if contents.jwt_secret.is_none() && contents.vapid_private_key.is_none() {
+        return Err(damaged("it holds no secret"));
+    }
+    if contents.jwt_secret.as_ref().is_some_and(|secret| secret.len() < SHORTEST_JWT_SECRET) {
         return Err(damaged("its jwt_secret is shorter than 32 bytes"));
     }
-    Ok(Some(Secret::new(contents.jwt_secret)))
+    let vapid_private_key = contents.vapid_private_key.as_deref().map(VapidKey::parse).transpose().map_err(|_| damaged("its vapid_private_key is none"))?;
+    Ok(Some(Secrets { jwt_secret: contents.jwt_secret.map(Secret::new), vapid_private_key, text }))
 }
 
 #[cfg(unix)]
@@ -97,26 +155,48 @@ fn check_permissions(_path: &Path, _file: &File) -> Result<(), SecretsError> {
 }
 
 /// Writes a file beside it and links it into place: whoever looks sees the whole file or none, and the first to come wins.
-fn create(data_dir: &Path, path: &Path, env: &dyn Env) -> io::Result<()> {
-    let mut random = [0; 40];
-    env.fill(&mut random);
-    let (secret, tag) = (hex(&random[..32]), hex(&random[32..]));
-    let text = format!("# Made once by the chat server. Whoever can read this file can log in as anybody.\njwt_secret = \"{secret}\"\n");
-    let draft = data_dir.join(format!(".{FILE}.{tag}"));
+fn create(data_dir: &Path, path: &Path, text: &str, env: &dyn Env) -> io::Result<()> {
+    let draft = write_draft(data_dir, text, env)?;
+    let placed = match std::fs::hard_link(&draft, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        placed => placed,
+    };
+    std::fs::remove_file(&draft)?;
+    placed?;
+    // The name must survive a crash as well, or the next start would make another secret.
+    sync_folder(data_dir)
+}
+
+/// Writes a file beside it that takes its place: whoever looks sees the one or the other. One server at a time does so, the
+/// one that has the database.
+fn replace(data_dir: &Path, path: &Path, text: &str, env: &dyn Env) -> io::Result<()> {
+    let draft = write_draft(data_dir, text, env)?;
+    std::fs::rename(&draft, path)?;
+    sync_folder(data_dir)
+}
+
+/// A file of its own, for this user's eyes only, durable.
+fn write_draft(data_dir: &Path, text: &str, env: &dyn Env) -> io::Result<PathBuf> {
+    let mut tag = [0; 8];
+    env.fill(&mut tag);
+    let draft = data_dir.join(format!(".{FILE}.{}", hex(&tag)));
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(&draft)?;
-    let placed = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| match std::fs::hard_link(&draft, path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        placed => placed,
-    });
-    std::fs::remove_file(&draft)?;
-    placed?;
-    // The name must survive a crash as well, or the next start would make another secret.
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // It is of no use to anybody; what went wrong is told.
+        let _ = std::fs::remove_file(&draft);
+    }
+    written.map(|()| draft)
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]
-    File::open(data_dir)?.sync_all()?;
+    File::open(folder)?.sync_all()?;
+    let _ = folder;
     Ok(())
 }
 
@@ -153,6 +233,22 @@ mod tests {
         assert_eq!(std::fs::read_dir(directory.path()).expect("listed").count(), 1, "no draft is left");
     }
 
+    #[test]
+    fn a_key_of_web_push_is_made_once_also_beside_a_secret_that_was_there() {
+        let directory = directory();
+        put(&directory, b"jwt_secret = \"0123456789abcdef0123456789abcdef\" # mine", 0o600);
+        let first = vapid_key(directory.path(), &SystemEnv).expect("made");
+        assert_eq!(vapid_key(directory.path(), &SystemEnv).expect("read").reveal(), first.reveal());
+        assert_eq!(jwt_secret(directory.path(), &SystemEnv).expect("kept").reveal(), "0123456789abcdef0123456789abcdef");
+        assert_eq!(std::fs::read_dir(directory.path()).expect("listed").count(), 1, "no draft is left");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = std::fs::metadata(directory.path().join(FILE)).expect("there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+    }
+
     #[cfg(unix)]
     #[test]
     fn the_file_is_for_this_user_alone() {
@@ -184,7 +280,14 @@ mod tests {
 
     #[test]
     fn a_damaged_file_is_refused_without_showing_it_and_left_alone() {
-        for text in [b"".as_slice(), b"jwt_secret = \"hunter2\"", b"jwt_secret = hunter2", b"[jwt_secret]", b"\xff\xfehunter2"] {
+        for text in [
+            b"".as_slice(),
+            b"jwt_secret = \"hunter2\"",
+            b"jwt_secret = hunter2",
+            b"[jwt_secret]",
+            b"jwt_secret = \"0123456789abcdef0123456789abcdef\"\nvapid_private_key = \"hunter2\"",
+            b"\xff\xfehunter2",
+        ] {
             let directory = directory();
             put(&directory, text, 0o600);
             let error = jwt_secret(directory.path(), &SystemEnv).expect_err("refused").to_string();

@@ -27,6 +27,25 @@ pub enum StartError {
     /// Text messages cannot be sent as configured.
     #[error(transparent)]
     Sms(#[from] wa_transport::sms::InvalidWebhook),
+    /// The credentials of FCM cannot be read.
+    #[error("push.fcm_credentials: cannot read {}: {source}; make it readable for this user, or remove the key", path.display())]
+    PushCredentials {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The credentials of FCM cannot be used.
+    #[error("push.fcm_credentials: {} {source}; download the service account's JSON again, or remove the key", path.display())]
+    InvalidPushCredentials {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: wa_transport::push::InvalidCredentials,
+    },
+    /// Pushes cannot be sent.
+    #[error(transparent)]
+    Push(#[from] wa_transport::push::NoTls),
     /// The event bus cannot be reached.
     #[error("cannot subscribe to the event bus: {0}")]
     Bus(#[source] wa_core::error::StoreError),

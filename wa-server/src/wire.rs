@@ -9,24 +9,26 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use wa_core::api::{AuthApi, Authenticator, ChatApi, UserApi};
+use wa_core::api::{AuthApi, Authenticator, ChatApi, PushApi, UserApi};
 use wa_core::limits::Limits;
 use wa_core::link::{FileSigner, Links};
-use wa_core::ports::{Env, EventBus, SmsSender, Subscription};
+use wa_core::ports::{Env, EventBus, PushSender, SmsSender, Subscription};
 use wa_core::service::{
     AttachmentDeps, Attachments, AuthConfig, AuthDeps, AuthService, ChatDeps, ChatService, FanOutDeps, FanOutService, MediaDeps, MediaService, MessageDeps,
-    MessageService, Names, PresenceDeps, PresenceService, TokenSigner, UserDeps, UserService,
+    MessageService, Names, NotificationDeps, NotificationService, PresenceDeps, PresenceService, TokenSigner, UserDeps, UserService,
 };
 use wa_storage::media::{Inspector, InspectorConfig};
 use wa_storage::{MediaConfig, OpenError, StorageConfig, Stores};
 use wa_transport::Backend;
 use wa_transport::bus::MemoryEventBus;
 use wa_transport::metrics::Metrics;
+use wa_transport::push::{FcmConfig, Providers, ProvidersConfig, VapidKey};
 use wa_transport::rest::LocalFiles;
 use wa_transport::sms::{LogSmsSender, WebhookSmsSender};
 use wa_transport::ws::{Delivery, Hub};
 
 use crate::config::{Config, Secret, SmsConfig};
+use crate::pusher::Pusher;
 use crate::readiness::ServerReadiness;
 use crate::start::StartError;
 use crate::{housekeeping, secrets};
@@ -44,6 +46,9 @@ pub(crate) struct Wired {
     closes_stores: bool,
     delivery: Box<dyn Subscription>,
     indexing: Box<dyn Subscription>,
+    pub(crate) pusher: Pusher,
+    pushing: Box<dyn Subscription>,
+    pushes: AbortOnDropHandle<()>,
     indexer: AbortOnDropHandle<()>,
     relay: AbortOnDropHandle<()>,
     relay_stop: CancellationToken,
@@ -56,6 +61,7 @@ pub(crate) struct Wired {
 pub(crate) struct Own {
     pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
     pub(crate) sms: Option<Arc<dyn SmsSender>>,
+    pub(crate) push: Option<Arc<dyn PushSender>>,
     pub(crate) stores: Option<Arc<Stores>>,
     pub(crate) bus: Option<Arc<dyn EventBus>>,
     /// Where the server listens.
@@ -67,12 +73,13 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
     let limits = Arc::new(config.limits.clone());
     let links = Arc::new(Links::new(&base(config, own.listens)));
     let closes_stores = own.stores.is_none();
-    if closes_stores || own.authenticator.is_none() {
+    let has_data_dir = closes_stores || own.authenticator.is_none();
+    if has_data_dir {
         make_data_dir(config)?;
     }
     let stores = match own.stores {
         Some(stores) => stores,
-        None => Arc::new(open(config, &limits, &links, &env).await?),
+        None => Arc::new(open(config, &limits, &links, file_key(config, own.authenticator.is_some(), &env)?, &env).await?),
     };
     let metrics = Metrics::new();
     let hub = Hub::new(limits.ws_connections, metrics.clone());
@@ -85,11 +92,17 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
             (Arc::clone(&service) as Arc<dyn Authenticator>, Some(service as Arc<dyn AuthApi>))
         }
     };
-    let backend = backend(Shared { stores: &stores, hub: &hub, bus: &bus, links, env, limits, metrics }, authenticator, auth);
+    let names = Arc::new(Names::new(Arc::clone(&stores.users), Arc::clone(&env), &limits));
+    let shared = Shared { stores: &stores, hub: &hub, bus: &bus, links, names, env, limits, metrics };
+    let notifications = Arc::new(notification_service(config, own.push, has_data_dir, &shared)?);
+    let backend = backend(shared, authenticator, auth, Arc::clone(&notifications) as _);
+    let pusher = Pusher::new(notifications, backend.metrics.clone(), backend.limits.push_in_flight);
 
     // Subscribed before the relay runs, so that what an earlier process left in the outbox reaches everybody.
     let delivery = bus.subscribe("ws-delivery", Delivery::new(Arc::clone(&hub), &backend)).await.map_err(StartError::Bus)?;
     let indexing = bus.subscribe("search-index", Arc::clone(&stores.indexer) as _).await.map_err(StartError::Bus)?;
+    let pushing = bus.subscribe("push", Arc::new(pusher.clone())).await.map_err(StartError::Bus)?;
+    let pushes = tokio::spawn(pusher.clone().run());
     let indexer = tokio::spawn({
         let stores = Arc::clone(&stores);
         async move { stores.indexer.run().await }
@@ -113,6 +126,9 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
         closes_stores,
         delivery,
         indexing,
+        pusher,
+        pushing,
+        pushes: AbortOnDropHandle::new(pushes),
         indexer: AbortOnDropHandle::new(indexer),
         relay: AbortOnDropHandle::new(relay),
         relay_stop,
@@ -131,7 +147,9 @@ impl Wired {
         if timeout_at(until, self.relay).await.is_err() {
             tracing::warn!("events were left in the outbox; the next start hands them out");
         }
-        drop((self.delivery, self.indexing));
+        self.pusher.stop();
+        self.pushes.abort();
+        drop((self.delivery, self.indexing, self.pushing));
         if !self.closes_stores {
             return;
         }
@@ -202,6 +220,15 @@ fn jwt_secret(config: &Config, env: &Arc<dyn Env>) -> Result<Secret, StartError>
     }
 }
 
+/// What signs addresses of files. A host with its own login needs no secret of ours: without one, addresses are good until
+/// its next start.
+fn file_key(config: &Config, own_login: bool, env: &Arc<dyn Env>) -> Result<Option<[u8; 32]>, StartError> {
+    if own_login && config.auth.jwt_secret.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(FileSigner::key_of(jwt_secret(config, env)?.reveal().as_bytes())))
+}
+
 /// Where people reach the server: as configured, or else where it listens.
 fn base(config: &Config, listens: Option<SocketAddr>) -> String {
     match (&config.server.public_url, listens) {
@@ -219,20 +246,73 @@ fn base(config: &Config, listens: Option<SocketAddr>) -> String {
     }
 }
 
+/// The service of pushes, on the configured providers unless the host brings its own.
+fn notification_service(config: &Config, own: Option<Arc<dyn PushSender>>, has_data_dir: bool, shared: &Shared<'_>) -> Result<NotificationService, StartError> {
+    let (sender, web_push_key) = match own {
+        Some(sender) => (sender, None),
+        None => {
+            let (providers, key) = push_providers(config, has_data_dir, &shared.env)?;
+            (Arc::new(providers) as Arc<dyn PushSender>, key)
+        }
+    };
+    let Shared { stores, names, env, limits, .. } = shared;
+    Ok(NotificationService::new(NotificationDeps {
+        queue: Arc::clone(&stores.push_queue),
+        tokens: Arc::clone(&stores.device_tokens),
+        sender,
+        presence: Arc::clone(&stores.presence),
+        chats: Arc::clone(&stores.chats),
+        users: Arc::clone(&stores.users),
+        contacts: Arc::clone(&stores.contacts),
+        names: Arc::clone(names),
+        env: Arc::clone(env),
+        limits: Arc::clone(limits),
+        group_window: config.push.group_window,
+        web_push_key,
+    }))
+}
+
+/// The providers, and the public key of Web Push.
+fn push_providers(config: &Config, has_data_dir: bool, env: &Arc<dyn Env>) -> Result<(Providers, Option<String>), StartError> {
+    let push = &config.push;
+    let fcm = match &push.fcm_credentials {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|source| StartError::PushCredentials { path: path.clone(), source })?;
+            let fcm = FcmConfig::new(&text, push.fcm_endpoint.clone());
+            Some(fcm.map_err(|source| StartError::InvalidPushCredentials { path: path.clone(), source })?)
+        }
+        None => {
+            tracing::warn!("push.fcm_credentials is not set: pushes to phones are only noted in the log; everything else works");
+            None
+        }
+    };
+    let configured = push.vapid_private_key.as_ref().and_then(|key| VapidKey::parse(key.reveal()).ok());
+    let vapid = match configured {
+        Some(key) => Some(key),
+        // A host that keeps everything itself is not given a folder for the key alone.
+        None if !has_data_dir => None,
+        None => Some(secrets::vapid_key(&config.server.data_dir, &**env)?),
+    };
+    let public_url = config.server.public_url.as_ref().filter(|url| url.scheme() == "https").map(ToString::to_string);
+    let subject = push.vapid_subject.clone().or(public_url).unwrap_or_else(|| "mailto:admin@localhost".to_owned());
+    let key = vapid.as_ref().map(|key| key.public().to_owned());
+    Ok((Providers::new(ProvidersConfig { fcm, vapid, subject }, Arc::clone(env))?, key))
+}
+
 /// What all services share.
 struct Shared<'a> {
     stores: &'a Stores,
     hub: &'a Arc<Hub>,
     bus: &'a Arc<dyn EventBus>,
     links: Arc<Links>,
+    names: Arc<Names>,
     env: Arc<dyn Env>,
     limits: Arc<Limits>,
     metrics: Metrics,
 }
 
-fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Option<Arc<dyn AuthApi>>) -> Backend {
-    let Shared { stores, hub, bus, links, env, limits, metrics } = shared;
-    let names = Arc::new(Names::new(Arc::clone(&stores.users), Arc::clone(&env), &limits));
+fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Option<Arc<dyn AuthApi>>, push: Arc<dyn PushApi>) -> Backend {
+    let Shared { stores, hub, bus, links, names, env, limits, metrics } = shared;
     let attachments = Arc::new(Attachments::new(AttachmentDeps {
         media: Arc::clone(&stores.media),
         uses: Arc::clone(&stores.media_uses),
@@ -309,6 +389,7 @@ fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Opti
             env: Arc::clone(&env),
             limits: Arc::clone(&limits),
         })),
+        push,
         fan_out: Arc::new(FanOutService::new(FanOutDeps {
             messages: Arc::clone(&stores.messages),
             chats: Arc::clone(&stores.chats),
@@ -328,16 +409,10 @@ const ATTEMPTS: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Opens the stores; what may come up late, such as a volume that is being mounted, is tried again.
-async fn open(config: &Config, limits: &Limits, links: &Arc<Links>, env: &Arc<dyn Env>) -> Result<Stores, StartError> {
+async fn open(config: &Config, limits: &Limits, links: &Arc<Links>, key: Option<[u8; 32]>, env: &Arc<dyn Env>) -> Result<Stores, StartError> {
     let mut storage = StorageConfig::new(config.database_url());
     storage.typing_notices = limits.typing_notices;
-    let secret = jwt_secret(config, env)?;
-    storage.media = MediaConfig {
-        url: config.media_url(),
-        staging: Some(config.server.data_dir.join("staging")),
-        links: Arc::clone(links),
-        key: Some(FileSigner::key_of(secret.reveal().as_bytes())),
-    };
+    storage.media = MediaConfig { url: config.media_url(), staging: Some(config.server.data_dir.join("staging")), links: Arc::clone(links), key };
     let mut attempt = 1;
     loop {
         match wa_storage::open(&storage, Arc::clone(env)).await {

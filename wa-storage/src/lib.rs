@@ -23,8 +23,8 @@ use wa_core::error::StoreError;
 use wa_core::limits::Limits;
 use wa_core::link::{FileSigner, Links};
 use wa_core::ports::{
-    AnnotationStore, BlobStore, ChangeStore, ChatStore, ContactStore, Env, GroupStore, MediaStore, MediaUses, MessageStore, OtpStore, PresenceStore,
-    RateLimiter, ReceiptStore, SearchStore, SessionStore, Staging, Stored, TypingStore, UserStore,
+    AnnotationStore, BlobStore, ChangeStore, ChatStore, ContactStore, DeviceTokenStore, Env, GroupStore, MediaStore, MediaUses, MessageStore, OtpStore,
+    PresenceStore, PushQueue, RateLimiter, ReceiptStore, SearchStore, SessionStore, Staging, Stored, TypingStore, UserStore,
 };
 
 pub use open::OpenError;
@@ -154,6 +154,10 @@ pub struct Stores {
     pub staging: Arc<dyn Staging>,
     /// Tells the addresses of files that it signed; `None` where somebody else hands the files out.
     pub files: Option<FileSigner>,
+    /// Where pushes go.
+    pub device_tokens: Arc<dyn DeviceTokenStore>,
+    /// Pushes that wait.
+    pub push_queue: Arc<dyn PushQueue>,
     /// Keeps the search index up; somebody should [`Indexer::run`] it, and subscribe it to the events.
     pub indexer: Arc<Indexer>,
     /// Publishes what the stores announce; somebody must [`Relay::run`] it.
@@ -241,6 +245,8 @@ pub async fn open(config: &StorageConfig, env: Arc<dyn Env>) -> Result<Stores, O
         blobs,
         staging,
         files,
+        device_tokens: sql.device_tokens,
+        push_queue: sql.push_queue,
         indexer: sql.indexer,
         relay: sql.relay,
         database: sql.database,

@@ -46,6 +46,7 @@ const SQLITE: &[Embedded] = embedded! { "sqlite":
     23 "0023_search",
     24 "0024_media",
     25 "0025_message_media",
+    29 "0029_push_queue",
 };
 
 /// Makes or completes every table of the database at this URL. Opening a store does the same.

@@ -1,4 +1,4 @@
-//! How the outside reaches the core and how events travel: REST, WebSocket, event bus, SMS, and a typed client.
+//! How the outside reaches the core and how events travel: REST, WebSocket, event bus, pushes, SMS, and a typed client.
 
 #[cfg(feature = "server")]
 pub mod backend;
@@ -8,6 +8,8 @@ pub mod bus;
 pub mod client;
 #[cfg(feature = "server")]
 pub mod metrics;
+#[cfg(feature = "server")]
+pub mod push;
 #[cfg(feature = "server")]
 pub mod rest;
 #[cfg(feature = "server")]

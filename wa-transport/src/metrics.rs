@@ -1,8 +1,10 @@
 //! Every metric of the contract, section 8, in a registry of its own: nothing global, so that a host can embed several.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus::{Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use wa_core::ports::PushOutcome;
 
 /// The metrics of one server. Cloning shares them.
 #[derive(Clone)]
@@ -20,10 +22,24 @@ struct Inner {
     message_delivery: Histogram,
     media_uploads: IntCounter,
     media_upload_bytes: IntCounter,
+    pushes_sent: IntCounterVec,
+    push_batch_size: Histogram,
     rate_limited: IntCounterVec,
     outbox_depth: IntGauge,
     pool_connections: IntGaugeVec,
     runtime_tasks: IntGauge,
+}
+
+/// The label of what came of a push.
+const fn push_status(outcome: &PushOutcome) -> &'static str {
+    match outcome {
+        PushOutcome::Sent => "sent",
+        PushOutcome::Logged => "logged",
+        PushOutcome::Gone => "gone",
+        PushOutcome::Refused => "refused",
+        PushOutcome::Failed { .. } => "failed",
+        PushOutcome::Resting { .. } => "postponed",
+    }
 }
 
 /// From a millisecond to ten seconds.
@@ -66,12 +82,26 @@ impl Metrics {
             )),
             media_uploads: register!(IntCounter::new("media_uploads_total", "Files uploaded")),
             media_upload_bytes: register!(IntCounter::new("media_upload_bytes_total", "Bytes of files uploaded")),
+            pushes_sent: register!(IntCounterVec::new(Opts::new("pushes_sent_total", "Pushes handed to a provider, by what came of it"), &["status"])),
+            push_batch_size: register!(Histogram::with_opts(
+                HistogramOpts::new("push_batch_size", "Messages that a push tells of").buckets(vec![1.0, 2.0, 5.0, 10.0, 50.0, 100.0, 1000.0])
+            )),
             rate_limited: register!(IntCounterVec::new(Opts::new("rate_limit_exceeded_total", "Requests refused by a rate limit"), &["limit"])),
             outbox_depth: register!(IntGauge::new("outbox_depth", "Committed events not yet handed to the bus")),
             pool_connections: register!(IntGaugeVec::new(Opts::new("pool_connections", "Database connections"), &["pool", "state"])),
             runtime_tasks: register!(IntGauge::new("runtime_tasks", "Live tasks of the async runtime")),
             registry,
         };
+        for outcome in [
+            PushOutcome::Sent,
+            PushOutcome::Logged,
+            PushOutcome::Gone,
+            PushOutcome::Refused,
+            PushOutcome::Failed { retry_after: None },
+            PushOutcome::Resting { wait: Duration::ZERO },
+        ] {
+            inner.pushes_sent.with_label_values(&[push_status(&outcome)]);
+        }
         for limit in ["otp_send", "otp_verify", "api_user", "api_ip", "contacts_sync", "upload", "ws_messages", "ws_other"] {
             inner.rate_limited.with_label_values(&[limit]);
         }
@@ -138,6 +168,14 @@ impl Metrics {
         &self.0.media_upload_bytes
     }
 
+    /// Counts a push that told of so many messages.
+    pub fn pushed(&self, outcome: &PushOutcome, messages: u64) {
+        self.0.pushes_sent.with_label_values(&[push_status(outcome)]).inc();
+        if matches!(outcome, PushOutcome::Sent | PushOutcome::Logged) {
+            self.0.push_batch_size.observe(u32::try_from(messages).map_or(f64::from(u32::MAX), f64::from));
+        }
+    }
+
     /// Counts a refusal by the named limit.
     pub fn rate_limited(&self, limit: &str) {
         self.0.rate_limited.with_label_values(&[limit]).inc();
@@ -184,6 +222,8 @@ mod tests {
             "ws_messages_sent_total",
             "messages_persisted_total",
             "message_delivery_seconds",
+            "pushes_sent_total",
+            "push_batch_size",
             "rate_limit_exceeded_total",
             "outbox_depth",
             "media_uploads_total",

@@ -72,7 +72,7 @@ fn a_file_that_is_sent_can_be_fetched() {
     std::fs::write(path("lies.png"), "no picture").expect("written");
     let refused = world.run(&["send", "--as", "alice", "bob", "--file", &path("lies.png")]).code(1);
     assert!(refused.stderr().contains("MEDIA_INVALID_TYPE"), "{}", refused.stderr());
-    let refused = world.run(&["send", "--as", "alice", "bob", "--file", &path("absent.png")]).code(1);
+    let refused = world.run(&["send", "--as", "alice", "bob", "--file", &path("absent.png")]).code(2);
     assert!(refused.stderr().contains("cannot read"), "{}", refused.stderr());
     world.run(&["media", "get", "--as", "bob", "0190f3f6-7b1c-7c4e-8a57-0242ac120002"]).code(4);
 }

@@ -7,6 +7,7 @@ mod fan_out;
 mod media;
 mod message;
 mod presence;
+mod push;
 mod user;
 
 pub use auth::{AuthApi, Authenticator, LoggedIn, LoggedInUser, OtpRequested, VerifyOtp};
@@ -18,4 +19,5 @@ pub use message::{
     SyncChat, SyncRequest,
 };
 pub use presence::PresenceApi;
+pub use push::{PushApi, RegisterDevice, SubscriptionKeys};
 pub use user::{PrivacyUpdate, Provision, UserApi};

@@ -17,15 +17,32 @@ pub trait EventHandler: Send + Sync {
 /// Ends the subscription when dropped.
 pub trait Subscription: Send + Sync {}
 
+/// How far a bus has come, counted in events since it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Events it was given.
+    pub published: u64,
+    /// Up to here it answers for them, whatever becomes of this process: every subscriber has acted on them, or they are
+    /// kept where the next process finds them.
+    pub settled: u64,
+}
+
 /// Carries events to every subscriber.
 ///
 /// * `every_subscriber_gets_every_event_in_order`
 /// * `a_subscriber_gets_what_is_published_after_it_subscribed`
 /// * `dropping_the_subscription_ends_it`
+/// * `an_event_is_settled_once_every_subscriber_has_handled_it`
 #[async_trait]
 pub trait EventBus: Send + Sync {
     /// Hands a batch to every subscriber, in order. Waits while a subscriber is behind.
     async fn publish(&self, events: &[Arc<Event>]) -> Stored<()>;
+
+    /// How far it has come. Whoever published keeps what is not settled. A bus that is durable itself has nothing to settle,
+    /// and says so by not counting.
+    fn progress(&self) -> Progress {
+        Progress::default()
+    }
 
     /// Calls the handler for everything published from now on, one batch at a time.
     async fn subscribe(&self, consumer: &'static str, handler: Arc<dyn EventHandler>) -> Stored<Box<dyn Subscription>>;

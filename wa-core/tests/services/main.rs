@@ -8,5 +8,6 @@ mod groups;
 mod login;
 mod media;
 mod people;
+mod pushes;
 mod sync;
 mod world;

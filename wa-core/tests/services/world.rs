@@ -1,5 +1,6 @@
 //! All services over SQLite in memory, a clock that stands still and randomness from a seed.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -7,16 +8,18 @@ use async_trait::async_trait;
 use serde_json::json;
 use uuid::Uuid;
 use wa_core::api::{AuthApi, ChatApi, HistoryQuery, LoggedIn, MessageApi, Provision, SendMessage, Sent, UserApi, VerifyOtp};
+use wa_core::error::FieldError;
 use wa_core::event::Event;
 use wa_core::id::{ChatId, DeviceId, MessageId, UserId};
 use wa_core::limits::Limits;
 use wa_core::link::Links;
 use wa_core::message::MessageView;
 use wa_core::phone::Phone;
-use wa_core::ports::{Env, EventBus, EventHandler, FanOut, SmsSender, Stored, Subscription};
+use wa_core::ports::{Env, EventBus, EventHandler, FanOut, PushOutcome, PushSender, SmsSender, Stored, Subscription};
+use wa_core::push::{DeviceToken, Notice, Platform, PushAddress};
 use wa_core::service::{
     AttachmentDeps, Attachments, AuthConfig, AuthDeps, AuthService, ChatDeps, ChatService, FanOutDeps, FanOutService, MediaDeps, MediaService, MessageDeps,
-    MessageService, Names, PresenceDeps, PresenceService, TokenSigner, UserDeps, UserService,
+    MessageService, Names, NotificationDeps, NotificationService, PresenceDeps, PresenceService, TokenSigner, UserDeps, UserService,
 };
 use wa_core::session::Caller;
 use wa_core::testing::SimEnv;
@@ -30,6 +33,21 @@ pub(crate) struct Outside {
     texts: Mutex<Vec<(String, String)>>,
     cut: Mutex<Vec<DeviceId>>,
     events: Mutex<Vec<Arc<Event>>>,
+    pushes: Mutex<Vec<(String, Notice)>>,
+    /// What the provider says to the next pushes; afterwards it takes them.
+    pub(crate) answers: Mutex<VecDeque<PushOutcome>>,
+}
+
+#[async_trait]
+impl PushSender for Outside {
+    fn check(&self, _: Platform, address: &PushAddress) -> Result<(), FieldError> {
+        if address.token == "bad" { Err(FieldError { field: "token".to_owned(), message: "is bad".to_owned() }) } else { Ok(()) }
+    }
+
+    async fn send(&self, to: &DeviceToken, notice: &Notice) -> PushOutcome {
+        self.pushes.lock().expect("is whole").push((to.address.token.clone(), notice.clone()));
+        self.answers.lock().expect("is whole").pop_front().unwrap_or(PushOutcome::Sent)
+    }
 }
 
 #[async_trait]
@@ -64,6 +82,16 @@ impl EventBus for Outside {
 }
 
 impl Outside {
+    /// Everything pushed since the last call: to which token, with which title and text.
+    pub(crate) fn pushed(&self) -> Vec<(String, String, String)> {
+        self.notices().into_iter().map(|(token, notice)| (token, notice.title, notice.body)).collect()
+    }
+
+    /// The same, whole.
+    pub(crate) fn notices(&self) -> Vec<(String, Notice)> {
+        std::mem::take(&mut *self.pushes.lock().expect("is whole"))
+    }
+
     /// The code in the newest text to this phone.
     pub(crate) fn code(&self, phone: &str) -> String {
         let texts = self.texts.lock().expect("is whole");
@@ -87,6 +115,7 @@ pub(crate) struct World {
     pub(crate) presence: PresenceService,
     pub(crate) fan_out: FanOutService,
     pub(crate) media: MediaService,
+    pub(crate) notifications: NotificationService,
     pub(crate) stores: Stores,
 }
 
@@ -197,7 +226,8 @@ impl World {
             env: env.clone(),
             limits,
         });
-        Self { env, outside, auth, users, chats, messages, presence, fan_out, media, stores }
+        let notifications = notifications(&stores, &outside, &env, &Arc::new(Limits::default()));
+        Self { env, outside, auth, users, chats, messages, presence, fan_out, media, notifications, stores }
     }
 
     /// A user of a host with its own login, called and numbered so.
@@ -257,6 +287,24 @@ impl World {
     pub(crate) async fn verify(&self, phone: &str, otp: &str) -> Result<LoggedIn> {
         self.auth.verify_otp(VerifyOtp { phone: phone.to_owned(), otp: otp.to_owned(), device_name: None, platform: None }).await
     }
+}
+
+/// The service of pushes, which keeps nothing that it could not find again.
+pub(crate) fn notifications(stores: &Stores, outside: &Arc<Outside>, env: &Arc<SimEnv>, limits: &Arc<Limits>) -> NotificationService {
+    NotificationService::new(NotificationDeps {
+        queue: stores.push_queue.clone(),
+        tokens: stores.device_tokens.clone(),
+        sender: outside.clone(),
+        presence: stores.presence.clone(),
+        chats: stores.chats.clone(),
+        users: stores.users.clone(),
+        contacts: stores.contacts.clone(),
+        names: Arc::new(Names::new(stores.users.clone(), env.clone(), limits)),
+        env: env.clone(),
+        limits: limits.clone(),
+        group_window: Duration::from_secs(3),
+        web_push_key: None,
+    })
 }
 
 /// A caller whose account need not exist.

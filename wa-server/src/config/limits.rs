@@ -83,6 +83,9 @@ pub(super) fn read(from: &mut Reader) -> Limits {
         send_decisions: narrow(from.count("limits.send_decisions", wide(default.send_decisions), 1..=1000)),
         typing_ttl: from.duration("limits.typing_ttl", default.typing_ttl, 10 * MS..=600 * SECOND),
         typing_notices: from.count("limits.typing_notices", default.typing_notices, 1..=100_000_000),
+        device_tokens: from.count("limits.device_tokens", default.device_tokens, 1..=1000),
+        push_in_flight: from.count("limits.push_in_flight", default.push_in_flight, 1..=10_000),
+        push_windows: from.count("limits.push_windows", default.push_windows, 0..=100_000_000),
         bus_queue: from.count("limits.bus_queue", default.bus_queue, 1..=1_000_000),
 
         sync_messages: from.count("limits.sync_messages", default.sync_messages, 1..=100_000),

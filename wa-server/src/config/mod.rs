@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use url::Url;
 use wa_core::limits::Limits;
+use wa_transport::push::VapidKey;
 use wa_transport::rest::{Origins, TrustedProxies};
 
 pub use error::{ConfigError, ConfigErrors, Origin};
@@ -38,6 +39,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// Every limit.
     pub limits: Limits,
+    /// Who carries pushes to devices.
+    pub push: PushConfig,
     /// Who carries one-time passwords to phones.
     pub sms: SmsConfig,
     /// Logs and metrics.
@@ -130,6 +133,34 @@ impl Default for AuthConfig {
             refresh_ttl: Duration::from_secs(720 * 3600),
             otp_ttl: Duration::from_secs(5 * 60),
             otp_max_attempts: 5,
+        }
+    }
+}
+
+/// The section `[push]`.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct PushConfig {
+    /// The file of FCM's service account; `None`: pushes to phones are only noted in the log.
+    pub fcm_credentials: Option<PathBuf>,
+    /// FCM's base URL.
+    pub fcm_endpoint: Url,
+    /// The private key of Web Push; `None`: made once and kept in `secrets.toml` in the data directory.
+    pub vapid_private_key: Option<Secret>,
+    /// Whom push services turn to, a `mailto:` or `https:` URL; `None`: `server.public_url`, if it is https.
+    pub vapid_subject: Option<String>,
+    /// How long messages of a group are gathered for one push, from the first on.
+    pub group_window: Duration,
+}
+
+impl Default for PushConfig {
+    fn default() -> Self {
+        Self {
+            fcm_credentials: None,
+            fcm_endpoint: Url::parse("https://fcm.googleapis.com").expect("a constant URL is one"),
+            vapid_private_key: None,
+            vapid_subject: None,
+            group_window: Duration::from_secs(3),
         }
     }
 }
@@ -248,16 +279,12 @@ pub fn parse(sources: &Sources) -> Result<Config, ConfigErrors> {
         storage: storage(&mut from),
         auth: auth(&mut from, &default.auth),
         limits: limits::read(&mut from),
+        push: push(&mut from, default.push),
         sms: sms(&mut from),
         telemetry: telemetry(&mut from, default.telemetry),
         compat: CompatConfig { mirror_lists: from.bool("compat.mirror_lists", false) },
         dev: DevConfig { mode: sources.flags.dev, echo_otp: from.bool("dev.echo_otp", false), seed_demo: from.bool("dev.seed_demo", false) },
     };
-    from.unsupported("push.fcm_credentials", &[], "remove it: push notifications come in a later release");
-    from.unsupported("push.fcm_endpoint", &[], "remove it: push notifications come in a later release");
-    from.unsupported("push.vapid_private_key", &[], "remove it: push notifications come in a later release");
-    from.unsupported("push.vapid_subject", &[], "remove it: push notifications come in a later release");
-    from.unsupported("push.group_window", &["3s"], "remove it: push notifications come in a later release");
     check_together(&mut from, &config);
     from.finish().map(|()| config)
 }
@@ -367,6 +394,27 @@ fn auth(from: &mut Reader, default: &AuthConfig) -> AuthConfig {
         refresh_ttl: from.duration("auth.refresh_ttl", default.refresh_ttl, minute..=3650 * day),
         otp_ttl: from.duration("auth.otp_ttl", default.otp_ttl, Duration::from_secs(1)..=day),
         otp_max_attempts: u32::try_from(attempts).unwrap_or(default.otp_max_attempts),
+    }
+}
+
+fn push(from: &mut Reader, default: PushConfig) -> PushConfig {
+    PushConfig {
+        fcm_credentials: from.take("push.fcm_credentials", None, |raw| {
+            text(raw, "write the path of the service account's JSON, which Google's console gives").map(|path| Some(PathBuf::from(path)))
+        }),
+        fcm_endpoint: from.take("push.fcm_endpoint", default.fcm_endpoint, http_url),
+        vapid_private_key: from.take("push.vapid_private_key", None, |raw| {
+            let fix = "write 32 bytes as base64url, as other tools make them, or remove it: a key is made once";
+            let key = text(raw, fix)?;
+            if VapidKey::parse(&key).is_ok() { Ok(Some(Secret::new(key.trim()))) } else { problem("is not a private key of P-256", fix) }
+        }),
+        vapid_subject: from.take("push.vapid_subject", None, |raw| {
+            let fix = "write how push services reach you, such as \"mailto:admin@example.org\" or \"https://example.org\"";
+            let subject = text(raw, fix)?.trim().to_owned();
+            let is_contact = Url::parse(&subject).is_ok_and(|url| url.scheme() == "https" || (url.scheme() == "mailto" && url.path().contains('@')));
+            if is_contact { Ok(Some(subject)) } else { problem(format!("\"{}\" is neither a mailto: nor an https: URL", shown(&subject)), fix) }
+        }),
+        group_window: from.duration("push.group_window", default.group_window, Duration::ZERO..=Duration::from_secs(300)),
     }
 }
 

@@ -59,10 +59,22 @@ fn the_line_end_of_a_secret_file_is_cut() {
 
 #[test]
 fn what_this_release_lacks_may_stand_at_its_default() {
-    let text = "server.roles = ['all']\nserver.grpc_bind = ''\nstorage.cache = 'memory:'\nstorage.events = 'memory:'\npush.group_window = '3s'\ncompat.mirror_lists = false\n\
+    let text = "server.roles = ['all']\nserver.grpc_bind = ''\nstorage.cache = 'memory:'\nstorage.events = 'memory:'\ncompat.mirror_lists = false\n\
                 storage.database = 'sqlite://a.db'\nstorage.messages = 'sqlite://a.db'";
     let config = Config::from_toml(text).expect("valid");
     assert_eq!(config.database_url(), "sqlite://a.db");
+}
+
+#[test]
+fn pushes_are_configured() {
+    let key = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc";
+    let text = format!(
+        "[push]\nfcm_credentials = '/etc/fcm.json'\nfcm_endpoint = 'http://127.0.0.1:9'\nvapid_private_key = '{key}'\nvapid_subject = 'mailto:a@example.org'\ngroup_window = '500ms'"
+    );
+    let push = Config::from_toml(&text).expect("valid").push;
+    assert_eq!((push.fcm_credentials.as_deref(), push.fcm_endpoint.as_str()), (Some(std::path::Path::new("/etc/fcm.json")), "http://127.0.0.1:9/"));
+    assert_eq!(push.vapid_private_key.as_ref().map(Secret::reveal), Some(key));
+    assert_eq!((push.vapid_subject.as_deref(), push.group_window), (Some("mailto:a@example.org"), Duration::from_millis(500)));
 }
 
 #[test]
@@ -195,7 +207,7 @@ fn every_broken_configuration_says_what_where_and_what_to_do() {
         ("a database without a file", toml("[storage]\ndatabase = 'sqlite://'")),
         ("split roles", env(&[("WA_SERVER__ROLES", "auth,user"), ("WA_PEERS__USER__GRPC", "http://10.0.0.5:9082")])),
         ("gRPC", toml("[server]\ngrpc_bind = '0.0.0.0:9090'")),
-        ("push", toml("[push]\nfcm_credentials = '/etc/fcm.json'")),
+        ("push", toml("[push]\nfcm_endpoint = 'fcm'\nvapid_private_key = 'hunter2'\nvapid_subject = 'admin@example.org'\ngroup_window = '1h'")),
         ("OTLP", toml("[telemetry]\notlp_endpoint = 'http://collector:4317'")),
         ("a webhook without a URL", toml("[sms]\nprovider = 'webhook'")),
         ("a webhook URL without effect", toml("[sms]\nwebhook_url = 'https://sms.example/send?key=hunter2'")),

@@ -16,6 +16,7 @@ mod message_life;
 mod messages;
 mod object_store;
 mod presence;
+mod push;
 mod search;
 mod secrecy;
 mod socket;

@@ -234,6 +234,7 @@ fn defects_of_authorization_are_caught() {
         ("revoked_accepted", "GET /users/me", "by RevokedDevice"),
         ("role_unchecked", "PATCH /chats/{id}", "by Member on Group"),
         ("left_let_in", "POST /chats/{id}/messages", "by Kicked on Group"),
+        ("file_seen_by_all", "GET /media/{id}", "by Stranger on SentFile"),
     ];
     for (defect, operation, says) in defects {
         let mut program = std::process::Command::new(std::env::current_exe().unwrap());

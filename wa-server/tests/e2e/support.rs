@@ -157,6 +157,15 @@ impl TestServer {
         Self::run(config, data, |builder| builder).await
     }
 
+    /// Ends it as a crash would, and starts it again on the same data.
+    pub(crate) async fn crash(self) -> Self {
+        self.running.abort();
+        let _ = self.running.await;
+        let mut config = self.config;
+        config.server.bind = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::run(config, self.data, |builder| builder).await
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }

@@ -105,3 +105,32 @@ pub async fn dropping_the_subscription_ends_it(bus: &dyn EventBus) {
     tokio::time::timeout(PATIENCE, ended).await.expect("the bus lets go of the handler");
     assert_eq!(next(&mut to_staying, 51).await[1..], ids(&published), "the others go on");
 }
+
+/// Case. A bus that is durable itself does not count, and has nothing to settle.
+pub async fn an_event_is_settled_once_every_subscriber_has_handled_it(bus: &dyn EventBus) {
+    struct Held(tokio::sync::Semaphore, mpsc::Sender<()>);
+
+    #[async_trait]
+    impl EventHandler for Held {
+        async fn handle(&self, _: &[Arc<Event>]) {
+            let _ = self.1.send(()).await;
+            self.0.acquire().await.expect("it stays open").forget();
+        }
+    }
+
+    let (began, mut begun) = mpsc::channel(HELD);
+    let held = Arc::new(Held(tokio::sync::Semaphore::new(0), began));
+    let _subscription = bus.subscribe("held", held.clone()).await.expect("subscribed");
+    let before = bus.progress();
+    bus.publish(&events(&SimEnv::new(3), 1)).await.expect("published");
+    tokio::time::timeout(PATIENCE, begun.recv()).await.expect("the event comes");
+    let during = bus.progress();
+    assert!(during == before || during.settled < during.published, "nothing is settled while it is being handled: {during:?}");
+    held.0.add_permits(HELD);
+    let settled = async {
+        while bus.progress().settled < bus.progress().published {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, settled).await.expect("what was handled is settled");
+}

@@ -10,6 +10,7 @@ pub mod blob_store;
 pub mod change_store;
 pub mod chat_store;
 pub mod contact_store;
+pub mod device_token_store;
 pub mod event_bus;
 pub mod group_store;
 #[cfg(feature = "media")]
@@ -19,6 +20,7 @@ pub mod media_uses;
 pub mod message_store;
 pub mod otp_store;
 pub mod presence_store;
+pub mod push_queue;
 pub mod rate_limiter;
 pub mod receipt_store;
 pub mod search_store;
@@ -173,6 +175,26 @@ macro_rules! conformance_cases {
                 the_token_of_an_ended_session_is_refused
                 revoking_is_per_user_and_idempotent
                 ended_sessions_are_not_listed
+            ]
+            device_token_store: [
+                a_token_is_of_who_registered_it_last
+                a_token_registered_again_is_the_same
+                past_the_limit_the_oldest_token_goes
+                removing_a_token_is_per_user_and_idempotent
+                a_token_ends_with_its_session
+                a_token_ends_with_its_account
+                a_stale_token_goes_unless_it_was_registered_since
+            ]
+            push_queue: [
+                a_note_waits_for_every_token_of_its_user
+                only_users_with_tokens_can_be_reached
+                noting_again_keeps_the_time_and_the_beginning
+                what_was_told_is_not_noted_again
+                what_came_meanwhile_is_due_later
+                a_push_that_failed_comes_back_at_its_time
+                due_pushes_come_oldest_first_by_lane_and_bounded
+                what_an_earlier_process_left_waits_a_little
+                only_what_its_reader_may_and_has_not_read_is_told
             ]
             otp_store: [
                 a_new_code_replaces_the_old_and_its_attempts

@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 use wa_core::event::{Event, Fact};
 use wa_core::ports::{
-    AnnotationStore, BlobStore, ChangeStore, ChatStore, ContactStore, Env as _, EnvExt as _, EventBus, EventHandler, GroupStore, MediaStore, MediaUses,
-    MessageStore, OtpStore, PresenceStore, RateLimiter, ReceiptStore, SearchStore, SessionStore, Staging, Stored, Subscription, TypingStore, UserStore,
+    AnnotationStore, BlobStore, ChangeStore, ChatStore, ContactStore, DeviceTokenStore, Env as _, EnvExt as _, EventBus, EventHandler, GroupStore, MediaStore,
+    MediaUses, MessageStore, OtpStore, PresenceStore, PushQueue, RateLimiter, ReceiptStore, SearchStore, SessionStore, Staging, Stored, Subscription,
+    TypingStore, UserStore,
 };
 use wa_core::testing::SimEnv;
 use wa_core::time::Timestamp;
@@ -60,6 +61,10 @@ pub struct Subject {
     pub contacts: Arc<dyn ContactStore>,
     /// Sessions.
     pub sessions: Arc<dyn SessionStore>,
+    /// Where pushes go.
+    pub device_tokens: Arc<dyn DeviceTokenStore>,
+    /// Pushes that wait.
+    pub push_queue: Arc<dyn PushQueue>,
     /// One-time passwords.
     pub otps: Arc<dyn OtpStore>,
     /// Presence.
@@ -96,6 +101,8 @@ impl Subject {
             users: Arc::clone(&stores.users),
             contacts: Arc::clone(&stores.contacts),
             sessions: Arc::clone(&stores.sessions),
+            device_tokens: Arc::clone(&stores.device_tokens),
+            push_queue: Arc::clone(&stores.push_queue),
             otps: Arc::clone(&stores.otps),
             presence: Arc::clone(&stores.presence),
             typing: Arc::clone(&stores.typing),

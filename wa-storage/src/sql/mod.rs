@@ -8,12 +8,14 @@ mod chat_store;
 mod contact_store;
 mod db;
 mod deferred;
+mod device_token_store;
 mod group_store;
 mod indexer;
 mod media_store;
 mod message_row;
 mod message_store;
 mod places;
+mod push_queue;
 mod receipt_store;
 mod receive;
 mod relay;
@@ -29,8 +31,8 @@ mod writer;
 use std::sync::Arc;
 
 use wa_core::ports::{
-    AnnotationStore, ChangeStore, ChatStore, ContactStore, Env, GroupStore, MediaStore, MediaUses, MessageStore, ReceiptStore, SearchStore, SessionStore,
-    Stored, UserStore,
+    AnnotationStore, ChangeStore, ChatStore, ContactStore, DeviceTokenStore, Env, GroupStore, MediaStore, MediaUses, MessageStore, PushQueue, ReceiptStore,
+    SearchStore, SessionStore, Stored, UserStore,
 };
 
 pub use db::PoolUse;
@@ -54,6 +56,8 @@ pub(crate) struct SqlStores {
     pub(crate) search: Arc<dyn SearchStore>,
     pub(crate) media: Arc<dyn MediaStore>,
     pub(crate) media_uses: Arc<dyn MediaUses>,
+    pub(crate) device_tokens: Arc<dyn DeviceTokenStore>,
+    pub(crate) push_queue: Arc<dyn PushQueue>,
     pub(crate) indexer: Arc<Indexer>,
     pub(crate) relay: Arc<Relay>,
     pub(crate) database: Database,
@@ -88,6 +92,8 @@ impl SqlStores {
             users: Arc::new(user_store::SqlUserStore::new(users.0, users.1, Arc::clone(&kept_sessions), Arc::clone(&memberships))),
             contacts: Arc::new(contact_store::SqlContactStore::new(contacts.0, contacts.1, memberships, Arc::clone(&env))),
             sessions: Arc::new(session_store::SqlSessionStore::new(sessions.0, sessions.1, kept_sessions, Arc::clone(&env))),
+            device_tokens: Arc::new(device_token_store::SqlDeviceTokenStore::new(Arc::clone(&writer))),
+            push_queue: Arc::new(push_queue::SqlPushQueue::new(Arc::clone(&db), Arc::clone(&writer))),
             indexer: Arc::new(Indexer::new(Arc::clone(&search))),
             search,
             media: Arc::new(media_store::SqlMediaStore::new(Arc::clone(&db), Arc::clone(&writer))),

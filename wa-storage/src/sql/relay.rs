@@ -1,9 +1,10 @@
 //! The outbox' way to the bus: at least once, in the order of commits. What was just committed comes over a bounded
 //! channel; whatever did not fit, or was left by a crash, is read from the table.
 
+use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, Notify, mpsc};
@@ -41,6 +42,10 @@ pub(super) struct Position {
 struct Progress {
     committed: AtomicI64,
     published: AtomicI64,
+    /// Up to here the bus answers for what it was given.
+    settled: AtomicI64,
+    /// Rows that were published, and how far the bus must come before they are settled.
+    unsettled: StdMutex<VecDeque<(i64, u64)>>,
     swept: AtomicI64,
     look_at_table: AtomicBool,
     wake: Notify,
@@ -69,9 +74,9 @@ impl Handoff {
         self.progress.wake.notify_one();
     }
 
-    /// Every row up to this one was published and can be deleted.
-    pub(super) fn published(&self) -> i64 {
-        self.progress.published.load(Ordering::Acquire)
+    /// Every row up to this one is settled and can be deleted.
+    pub(super) fn settled(&self) -> i64 {
+        self.progress.settled.load(Ordering::Acquire)
     }
 
     /// Every row up to this one was deleted.
@@ -123,6 +128,7 @@ impl Relay {
         let mut shutdown = std::pin::pin!(shutdown);
         self.catch_up(&*bus).await;
         loop {
+            self.settle(&*bus);
             let unswept = self.published() > self.progress.swept.load(Ordering::Relaxed);
             tokio::select! {
                 biased;
@@ -132,7 +138,10 @@ impl Relay {
                 },
                 () = self.progress.wake.notified() => {}
                 () = &mut shutdown => break,
-                () = tokio::time::sleep(IDLE), if unswept => self.sweep().await,
+                () = tokio::time::sleep(IDLE), if unswept => {
+                    self.settle(&*bus);
+                    self.sweep().await;
+                }
             }
             // Rows that were not handed over are newer than every group that was, so those come first.
             if groups.is_empty() && self.progress.look_at_table.load(Ordering::Acquire) {
@@ -143,7 +152,18 @@ impl Relay {
             self.publish_group(&*bus, position, &events).await;
         }
         self.catch_up(&*bus).await;
+        self.settle(&*bus);
         self.sweep().await;
+    }
+
+    /// Takes up how far the bus has come: what it answers for can be deleted.
+    fn settle(&self, bus: &dyn EventBus) {
+        let settled = bus.progress().settled;
+        let mut unsettled = self.progress.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some((id, _)) = unsettled.front().copied().filter(|(_, at)| *at <= settled) {
+            self.progress.settled.fetch_max(id, Ordering::Release);
+            unsettled.pop_front();
+        }
     }
 
     fn published(&self) -> i64 {
@@ -173,7 +193,14 @@ impl Relay {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+        // By now others may have published more, which makes this row wait for theirs as well.
+        self.note_published(id, bus.progress().published);
+        self.settle(bus);
+    }
+
+    fn note_published(&self, id: i64, at: u64) {
         self.progress.published.fetch_max(id, Ordering::Release);
+        self.progress.unsettled.lock().unwrap_or_else(PoisonError::into_inner).push_back((id, at));
     }
 
     /// Publishes from the table until nothing is left there.
@@ -190,7 +217,7 @@ impl Relay {
                             Err(error) => {
                                 // It will never be readable; what it announced can still be fetched from the store.
                                 tracing::error!(%error, row = id, "a row of the outbox cannot be read and is passed over");
-                                self.progress.published.fetch_max(id, Ordering::Release);
+                                self.note_published(id, 0);
                             }
                         }
                     }
@@ -216,7 +243,7 @@ impl Relay {
 
     /// Has published rows deleted: every transaction does so along the way, an empty one too.
     async fn sweep(&self) {
-        if self.published() <= self.progress.swept.load(Ordering::Relaxed) {
+        if self.progress.settled.load(Ordering::Relaxed) <= self.progress.swept.load(Ordering::Relaxed) {
             return;
         }
         if let Err(error) = self.writer.run(|_| Box::pin(async { Ok(()) })).await {

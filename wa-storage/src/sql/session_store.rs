@@ -13,6 +13,7 @@ use wa_core::time::Timestamp;
 
 use super::cache::Kept;
 use super::db::{Db, Row};
+use super::device_token_store;
 use super::message_store::first;
 use super::statement::Statement;
 use super::user_store::phone;
@@ -68,6 +69,7 @@ async fn end(tx: &mut Tx<'_>, user: UserId, devices: &[DeviceId], event_id: Even
         let spend = tx.build("UPDATE refresh_tokens SET revoked = TRUE WHERE user_id = ").value(user);
         tx.execute(spend.text(" AND session_id IN (").list(piece.iter().copied()).text(")")).await?;
     }
+    device_token_store::end_with(tx, user, devices).await?;
     if !ended.is_empty() {
         ended.sort_unstable();
         tx.announce(Event { id: event_id, at, fact: Fact::SessionsRevoked { user_id: user, devices: ended.clone() } });

@@ -518,7 +518,7 @@ impl Task {
             let went_well = work.run(&mut tx).await;
             tx.release(savepoint, went_well).await?;
         }
-        let done = self.handoff.published().min(self.deferred.needed_from(applied).map_or(i64::MAX, |row| row - 1));
+        let done = self.handoff.settled().min(self.deferred.needed_from(applied).map_or(i64::MAX, |row| row - 1));
         if done > self.swept {
             tx.execute(Statement::fixed("DELETE FROM outbox WHERE id <= $1").bind(done)).await?;
         }

@@ -2,13 +2,14 @@
 //! embedding hosts that want to act on typed events: they subscribe a handler.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use tokio::sync::{Mutex as OrderedMutex, mpsc, watch};
 use wa_core::event::Event;
-use wa_core::ports::{EventBus, EventHandler, Stored, Subscription};
+use wa_core::ports::{EventBus, EventHandler, Progress, Stored, Subscription};
 
 /// How many events a handler gets at a time, at the most.
 const BATCH: usize = 256;
@@ -18,25 +19,45 @@ const BATCH: usize = 256;
 /// A handler must not publish on the same bus and wait for it: when its own queue is full, it would wait for itself.
 pub struct MemoryEventBus {
     queue: usize,
-    subscribers: Mutex<Arc<Vec<mpsc::Sender<Arc<Event>>>>>,
+    subscribers: Mutex<Arc<Vec<Subscriber>>>,
+    /// Events that were handed to every subscriber.
+    published: AtomicU64,
     /// Held while publishing, so that all subscribers see the same order.
     publishing: OrderedMutex<()>,
+}
+
+/// The publisher's end of a subscriber's queue.
+#[derive(Clone)]
+struct Subscriber {
+    queue: mpsc::Sender<Arc<Event>>,
+    /// Events it was handed.
+    sent: Arc<AtomicU64>,
+    /// Those of them it has acted on.
+    handled: Arc<AtomicU64>,
+}
+
+impl Subscriber {
+    fn behind(&self) -> u64 {
+        // In this order, so that it never seems less far behind than it is.
+        let handled = self.handled.load(Ordering::Acquire);
+        self.sent.load(Ordering::Acquire).saturating_sub(handled)
+    }
 }
 
 impl MemoryEventBus {
     /// A bus whose subscribers may be this many events behind (`Limits::bus_queue`); at least one.
     #[must_use]
     pub fn new(queue: usize) -> Self {
-        Self { queue: queue.max(1), subscribers: Mutex::default(), publishing: OrderedMutex::new(()) }
+        Self { queue: queue.max(1), subscribers: Mutex::default(), published: AtomicU64::new(0), publishing: OrderedMutex::new(()) }
     }
 
-    fn subscribers(&self) -> Arc<Vec<mpsc::Sender<Arc<Event>>>> {
+    fn subscribers(&self) -> Arc<Vec<Subscriber>> {
         self.subscribers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn forget_closed(&self) {
         let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
-        *subscribers = Arc::new(subscribers.iter().filter(|subscriber| !subscriber.is_closed()).cloned().collect());
+        *subscribers = Arc::new(subscribers.iter().filter(|subscriber| !subscriber.queue.is_closed()).cloned().collect());
     }
 }
 
@@ -53,25 +74,35 @@ impl EventBus for MemoryEventBus {
         let mut closed = false;
         for subscriber in self.subscribers().iter() {
             for event in events {
-                if subscriber.send(event.clone()).await.is_err() {
+                subscriber.sent.fetch_add(1, Ordering::AcqRel);
+                if subscriber.queue.send(event.clone()).await.is_err() {
                     closed = true;
                     break;
                 }
             }
         }
+        self.published.fetch_add(events.len() as u64, Ordering::AcqRel);
         if closed {
             self.forget_closed();
         }
         Ok(())
     }
 
+    /// What waits here is gone with the process, so an event is settled once every subscriber has acted on it.
+    fn progress(&self) -> Progress {
+        let published = self.published.load(Ordering::Acquire);
+        let behind = self.subscribers().iter().filter(|subscriber| !subscriber.queue.is_closed()).map(Subscriber::behind).max().unwrap_or(0);
+        Progress { published, settled: published.saturating_sub(behind) }
+    }
+
     async fn subscribe(&self, consumer: &'static str, handler: Arc<dyn EventHandler>) -> Stored<Box<dyn Subscription>> {
         let (sender, receiver) = mpsc::channel(self.queue);
         let (end, ended) = watch::channel(());
-        tokio::spawn(consume(consumer, handler, receiver, ended));
+        let handled = Arc::new(AtomicU64::new(0));
+        tokio::spawn(consume(Consumer { name: consumer, handler, handled: Arc::clone(&handled) }, receiver, ended));
         self.forget_closed();
         let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::make_mut(&mut subscribers).push(sender);
+        Arc::make_mut(&mut subscribers).push(Subscriber { queue: sender, sent: Arc::default(), handled });
         Ok(Box::new(MemorySubscription { _end: end }))
     }
 }
@@ -83,7 +114,14 @@ struct MemorySubscription {
 
 impl Subscription for MemorySubscription {}
 
-async fn consume(consumer: &'static str, handler: Arc<dyn EventHandler>, mut queue: mpsc::Receiver<Arc<Event>>, mut ended: watch::Receiver<()>) {
+/// The subscriber's end.
+struct Consumer {
+    name: &'static str,
+    handler: Arc<dyn EventHandler>,
+    handled: Arc<AtomicU64>,
+}
+
+async fn consume(consumer: Consumer, mut queue: mpsc::Receiver<Arc<Event>>, mut ended: watch::Receiver<()>) {
     let mut batch = Vec::new();
     loop {
         let received = tokio::select! {
@@ -96,9 +134,10 @@ async fn consume(consumer: &'static str, handler: Arc<dyn EventHandler>, mut que
             return;
         }
         // A handler that panics is a defect, but one event must not end the delivery of all that follow.
-        if AssertUnwindSafe(handler.handle(&batch)).catch_unwind().await.is_err() {
-            tracing::error!(consumer, "an event handler panicked");
+        if AssertUnwindSafe(consumer.handler.handle(&batch)).catch_unwind().await.is_err() {
+            tracing::error!(consumer = consumer.name, "an event handler panicked");
         }
+        consumer.handled.fetch_add(received as u64, Ordering::AcqRel);
         batch.clear();
     }
 }
@@ -161,7 +200,7 @@ mod tests {
         let _subscription = bus.subscribe("slow", slow).await.expect("subscribed");
         // The handler holds the first, the queue holds two more.
         bus.publish(&[event(0)]).await.expect("published");
-        while bus.subscribers()[0].capacity() < 2 {
+        while bus.subscribers()[0].queue.capacity() < 2 {
             tokio::task::yield_now().await;
         }
         bus.publish(&[event(1), event(2)]).await.expect("published");
@@ -173,6 +212,31 @@ mod tests {
         for number in 0..4 {
             assert_eq!(got.recv().await, Some(number));
         }
+    }
+
+    #[tokio::test]
+    async fn an_event_is_settled_once_every_subscriber_has_handled_it() {
+        let bus = MemoryEventBus::new(10);
+        assert_eq!(bus.progress(), Progress::default());
+        let (quick, mut got_quick, _) = recorder(1000);
+        let (slow, mut got_slow, gate) = recorder(0);
+        let _subscriptions = (bus.subscribe("quick", quick).await.expect("subscribed"), bus.subscribe("slow", slow).await.expect("subscribed"));
+        bus.publish(&[event(0), event(1)]).await.expect("published");
+        for number in 0..2 {
+            assert_eq!(got_quick.recv().await, Some(number));
+        }
+        assert_eq!(bus.progress(), Progress { published: 2, settled: 0 });
+        gate.add_permits(10);
+        for number in 0..2 {
+            assert_eq!(got_slow.recv().await, Some(number));
+        }
+        while bus.progress().settled < 2 {
+            tokio::task::yield_now().await;
+        }
+        // Who comes later answers for nothing that was before.
+        let (late, _got_late, _) = recorder(0);
+        let _late = bus.subscribe("late", late).await.expect("subscribed");
+        assert_eq!(bus.progress().settled, 2);
     }
 
     #[tokio::test]

@@ -8,13 +8,15 @@ use axum::extract::{FromRequestParts as _, MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, patch, post, put};
-use serde::Deserialize;
+use axum::routing::{delete, get, patch, post, put};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use wa_core::api::{HistoryQuery, SearchHit};
+use wa_core::api::{HistoryQuery, RegisterDevice, SearchHit};
 use wa_core::error::{Error, Missing};
-use wa_core::id::{ChatId, MessageId};
+use wa_core::id::{ChatId, MessageId, PushTokenId, UserId};
 use wa_core::message::MessageView;
+use wa_core::push::{DeviceToken, Platform};
+use wa_core::time::Timestamp;
 
 use super::changes::{self, DeleteQuery, NewPayload, NewReaction};
 use super::envelope::{self, Answer, Done, Reply};
@@ -22,7 +24,7 @@ use super::error::ApiError;
 use super::extract::{Auth, Identity, Json, Path, Query, filled, read_as, read_body};
 use super::messages::PageQuery;
 use super::search::SearchQuery;
-use super::{BASE_PATH, Shared, auth, chats, messages, search, users};
+use super::{BASE_PATH, Shared, auth, chats, messages, push, search, users};
 
 /// The other paths and methods.
 pub(super) fn routes(with_login: bool) -> Router<Shared> {
@@ -37,6 +39,10 @@ pub(super) fn routes(with_login: bool) -> Router<Shared> {
         .route("/users/me", put(users::update_me))
         .route("/users/contacts/{id}/block", post(users::block).delete(users::unblock))
         .route("/users/privacy", get(users::privacy).put(set_privacy))
+        .route("/users/devices", post(register_device))
+        .route("/users/devices/{token}", delete(forget_device))
+        .route("/notifications/devices", post(register_device).delete(push::unregister))
+        .route("/notifications/devices/{token}", delete(forget_device))
         .route("/chats/{id}/mute", put(chats::mute))
         .route("/messages", get(history).post(send))
         .route("/messages/read", post(mark_read))
@@ -148,6 +154,29 @@ fn mirror(data: &mut Value) {
     page.insert("items".to_owned(), items);
     page.insert("nextCursor".to_owned(), next_cursor);
     page.insert("hasMore".to_owned(), has_more);
+}
+
+/// A registered device as existing clients read it.
+#[derive(Serialize)]
+struct RegisteredDevice {
+    id: PushTokenId,
+    user_id: UserId,
+    token: String,
+    platform: Platform,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+/// POST of a device answers with what was registered.
+async fn register_device(State(rest): State<Shared>, Auth(caller): Auth, Json(device): Json<RegisterDevice>) -> Answer<RegisteredDevice> {
+    let DeviceToken { id, user_id, platform, address, created_at, updated_at, .. } = rest.backend.push.register(&caller, device).await?;
+    Ok(Reply::created(true, RegisteredDevice { id, user_id, token: address.token, platform, created_at, updated_at }))
+}
+
+/// The token in the path.
+async fn forget_device(State(rest): State<Shared>, Auth(caller): Auth, Path(token): Path<String>) -> Done {
+    rest.backend.push.unregister(&caller, Some(&token)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn set_privacy(rest: State<Shared>, caller: Auth, update: Json<wa_core::api::PrivacyUpdate>) -> Done {

@@ -17,6 +17,7 @@ mod media;
 mod messages;
 mod middleware;
 mod multipart;
+mod push;
 mod remote;
 mod search;
 mod sync;
@@ -190,6 +191,8 @@ fn api_routes(with_login: bool) -> OpenApiRouter<Shared> {
         .routes(routes!(media::upload))
         .routes(routes!(media::get))
         .routes(routes!(media::download))
+        .routes(routes!(push::register, push::unregister))
+        .routes(routes!(push::web_push_key))
         .routes(routes!(chats::list, chats::create))
         .routes(routes!(chats::get, groups::update))
         .routes(routes!(groups::join))

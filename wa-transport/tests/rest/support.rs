@@ -23,6 +23,7 @@ use wa_core::limits::{Limits, RateLimit};
 use wa_core::message::{Content, MessageKind, MessageView, Rev, Seq, Text};
 use wa_core::ports::{Admission, RateLimiter, Stored};
 use wa_core::privacy::PrivacySettings;
+use wa_core::push::{DeviceToken, Platform};
 use wa_core::receipt::{ReceiptView, Status};
 use wa_core::session::{Caller, DeviceView};
 use wa_core::testing::SimEnv;
@@ -183,6 +184,27 @@ mock! {
     }
 }
 
+// As for `Auth`.
+mock! {
+    pub(crate) Push {
+        pub(crate) fn register(&self, caller: Caller, token: String, platform: Option<Platform>) -> Result<DeviceToken>;
+        pub(crate) fn unregister(&self, caller: Caller, token: Option<String>) -> Result<()>;
+    }
+}
+
+#[async_trait]
+impl PushApi for MockPush {
+    async fn register(&self, caller: &Caller, device: RegisterDevice) -> Result<DeviceToken> {
+        self.register(*caller, device.token, device.platform)
+    }
+    async fn unregister(&self, caller: &Caller, token: Option<&str>) -> Result<()> {
+        self.unregister(*caller, token.map(str::to_owned))
+    }
+    fn web_push_key(&self) -> Option<&str> {
+        Some("BKey")
+    }
+}
+
 mock! {
     pub(crate) FanOut {}
     #[async_trait]
@@ -238,6 +260,7 @@ pub(crate) struct Fixture {
     pub(crate) chats: MockChats,
     pub(crate) messages: MockMessages,
     pub(crate) presence: MockPresence,
+    pub(crate) push: MockPush,
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) limits: Limits,
     pub(crate) metrics: Metrics,
@@ -252,6 +275,7 @@ impl Default for Fixture {
             chats: MockChats::new(),
             messages: MockMessages::new(),
             presence: MockPresence::new(),
+            push: MockPush::new(),
             limiter: Arc::default(),
             limits: Limits::default(),
             metrics: Metrics::new(),
@@ -272,6 +296,7 @@ impl Fixture {
             chats: Arc::new(self.chats),
             messages: Arc::new(self.messages),
             presence: Arc::new(self.presence),
+            push: Arc::new(self.push),
             fan_out: Arc::new(MockFanOut::new()),
             rate_limiter: self.limiter,
             limits: Arc::new(self.limits),

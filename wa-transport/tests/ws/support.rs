@@ -28,6 +28,7 @@ use wa_core::limits::{Limits, RateLimit};
 use wa_core::message::{Content, MessageKind, MessageView, Rev, Seq, Text};
 use wa_core::ports::{Admission, EventHandler as _, RateLimiter, Stored};
 use wa_core::privacy::PrivacySettings;
+use wa_core::push::DeviceToken;
 use wa_core::receipt::{ReceiptView, Status};
 use wa_core::session::Caller;
 use wa_core::testing::SimEnv;
@@ -233,6 +234,21 @@ impl PresenceApi for Core {
 }
 
 #[async_trait]
+impl PushApi for Core {
+    async fn register(&self, _: &Caller, _: RegisterDevice) -> Result<DeviceToken> {
+        unreachable!("sockets register nothing")
+    }
+
+    async fn unregister(&self, _: &Caller, _: Option<&str>) -> Result<()> {
+        unreachable!("sockets register nothing")
+    }
+
+    fn web_push_key(&self) -> Option<&str> {
+        None
+    }
+}
+
+#[async_trait]
 impl FanOutApi for Core {
     async fn recipients(&self, _: &Event, _: &[UserId]) -> Result<Vec<UserId>> {
         let mut fails = self.fan_out_fails.lock().expect("not poisoned");
@@ -380,6 +396,7 @@ impl World {
             chats: core.clone(),
             messages: core.clone(),
             presence: core.clone(),
+            push: core.clone(),
             fan_out: core.clone(),
             rate_limiter: core.clone(),
             limits: Arc::new(limits),

@@ -174,6 +174,10 @@ pub(super) fn of(operation: &str) -> Option<Row> {
         // What these lead to is fetched, too.
         "GET /media/{id}" | "GET /media/{id}/download" => row(On::File, 200),
         "GET /media/avatars/{id}" => row(On::Nobody, 200),
+        // A token of each caller's own, or the rows would take it from each other.
+        "PUT /users/me/fcm-token" => row(On::Caller, 204).body(json!({ "token": "$fresh" })),
+        "DELETE /users/me/fcm-token" => row(On::Caller, 204).body(json!({ "token": "$fresh" })),
+        "GET /push/vapid-key" => row(On::Caller, 200),
 
         "POST /chats" => row(On::Caller, 201).body(json!({ "type": "direct", "participant_id": "$nobody_yet" })),
         "POST /sync" => row(On::Chat, 200).body(json!({ "chats": { "$chat": 0 } })).passes_over(),
