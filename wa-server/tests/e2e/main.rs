@@ -9,6 +9,7 @@ mod corpus;
 mod edge;
 mod embedded;
 mod groups;
+mod hostile_media;
 mod lifecycle;
 mod matrix;
 mod media;
