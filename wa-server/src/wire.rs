@@ -255,7 +255,7 @@ fn notification_service(config: &Config, own: Option<Arc<dyn PushSender>>, has_d
             (Arc::new(providers) as Arc<dyn PushSender>, key)
         }
     };
-    let Shared { stores, names, env, limits, .. } = shared;
+    let Shared { stores, links, names, env, limits, .. } = shared;
     Ok(NotificationService::new(NotificationDeps {
         queue: Arc::clone(&stores.push_queue),
         tokens: Arc::clone(&stores.device_tokens),
@@ -264,6 +264,7 @@ fn notification_service(config: &Config, own: Option<Arc<dyn PushSender>>, has_d
         chats: Arc::clone(&stores.chats),
         users: Arc::clone(&stores.users),
         contacts: Arc::clone(&stores.contacts),
+        links: Arc::clone(links),
         names: Arc::clone(names),
         env: Arc::clone(env),
         limits: Arc::clone(limits),

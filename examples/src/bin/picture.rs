@@ -19,7 +19,7 @@ async fn main() -> anyhow::Result<()> {
     let code = client.request_otp(&phone).await?.otp.context("the server tells no codes; start it with --dev")?;
     client.verify_otp(&phone, &code, Some("picture")).await?;
     let to = setting("TO", "+15550100002");
-    let friend = client.sync_contacts(&[to.clone()]).await?.pop().with_context(|| format!("nobody has the number {to}"))?;
+    let friend = client.sync_contacts(std::slice::from_ref(&to)).await?.pop().with_context(|| format!("nobody has the number {to}"))?;
     let chat = client.create_direct(friend.user_id).await?.chat_id;
 
     // A file is uploaded once and may then be sent as often as one likes.

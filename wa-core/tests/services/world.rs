@@ -299,6 +299,7 @@ pub(crate) fn notifications(stores: &Stores, outside: &Arc<Outside>, env: &Arc<S
         chats: stores.chats.clone(),
         users: stores.users.clone(),
         contacts: stores.contacts.clone(),
+        links: Arc::default(),
         names: Arc::new(Names::new(stores.users.clone(), env.clone(), limits)),
         env: env.clone(),
         limits: limits.clone(),
