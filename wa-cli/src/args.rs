@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{bench, chat, chats, completions, contacts, devices, group, history, login, logout, messages, profile, search, send, tail};
+use crate::commands::{bench, chat, chats, completions, contacts, devices, group, history, login, logout, media, messages, profile, search, send, tail};
 use crate::output::{Format, Output};
 use crate::session::{Account, DEFAULT_PROFILE, DEFAULT_SERVER};
 
@@ -74,6 +74,8 @@ pub(crate) enum Command {
     Search(search::Search),
     #[command(subcommand)]
     Messages(messages::Messages),
+    #[command(subcommand)]
+    Media(media::Media),
     Bench(bench::Bench),
     Completions(completions::Completions),
 }

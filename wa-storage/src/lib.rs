@@ -4,6 +4,7 @@
 #[cfg(not(feature = "sqlite"))]
 compile_error!("wa-storage needs a database: enable its feature `sqlite`");
 
+mod blob;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 #[cfg(feature = "media")]
@@ -15,11 +16,15 @@ mod sql;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::timeout;
+use wa_core::error::StoreError;
 use wa_core::limits::Limits;
+use wa_core::link::{FileSigner, Links};
 use wa_core::ports::{
-    AnnotationStore, ChangeStore, ChatStore, ContactStore, DeviceTokenStore, Env, GroupStore, MessageStore, OtpStore, PresenceStore, PushQueue, RateLimiter,
-    ReceiptStore, SearchStore, SessionStore, Stored, TypingStore, UserStore,
+    AnnotationStore, BlobStore, ChangeStore, ChatStore, ContactStore, DeviceTokenStore, Env, GroupStore, MediaStore, MediaUses, MessageStore, OtpStore,
+    PresenceStore, PushQueue, RateLimiter, ReceiptStore, SearchStore, SessionStore, Staging, Stored, TypingStore, UserStore,
 };
 
 pub use open::OpenError;
@@ -32,6 +37,8 @@ pub struct StorageConfig {
     pub database: String,
     /// `memory:`.
     pub cache: String,
+    /// Where uploaded files lie.
+    pub media: MediaConfig,
     /// Connections that read at the same time.
     pub readers: u32,
     /// Typing notices held at a time.
@@ -42,13 +49,48 @@ impl StorageConfig {
     /// This database, and memory for the rest.
     #[must_use]
     pub fn new(database: impl Into<String>) -> Self {
-        Self { database: database.into(), cache: "memory:".to_owned(), readers: 8, typing_notices: Limits::default().typing_notices }
+        let database = database.into();
+        let media = MediaConfig::beside(&database);
+        Self { database, cache: "memory:".to_owned(), media, readers: 8, typing_notices: Limits::default().typing_notices }
     }
 
-    /// Everything in memory, gone when it is closed: for tests and trying out.
+    /// Everything in memory, and files in a temporary folder, gone when it is closed: for tests and trying out.
     #[must_use]
     pub fn in_memory() -> Self {
         Self::new("sqlite::memory:")
+    }
+}
+
+/// Where uploaded files lie.
+#[derive(Clone)]
+pub struct MediaConfig {
+    /// `file://path` with a relative or absolute path; `s3://[key:secret@]bucket?endpoint=…&region=…&public_endpoint=…`; or
+    /// `temporary:` for a folder that goes when the store is closed.
+    pub url: String,
+    /// The folder for uploads under way; `None`: a temporary one. It should be on the disk on which the files lie.
+    pub staging: Option<PathBuf>,
+    /// Where people reach the server that hands files out.
+    pub links: Arc<Links>,
+    /// Signs addresses of files in a folder; `None`: a new one, with which addresses are good until the store is closed.
+    pub key: Option<[u8; 32]>,
+}
+
+impl MediaConfig {
+    /// Folders beside this database.
+    fn beside(database: &str) -> Self {
+        let folder = match Location::database(database) {
+            Ok(Location::File(path)) => path.parent().map(std::path::Path::to_owned),
+            Ok(Location::Memory) | Err(_) => None,
+        };
+        let url = folder.as_ref().map_or_else(|| "temporary:".to_owned(), |folder| format!("file://{}", folder.join("media").display()));
+        Self { url, staging: folder.map(|folder| folder.join("staging")), links: Arc::default(), key: None }
+    }
+}
+
+impl std::fmt::Debug for MediaConfig {
+    /// The URL may hold a password, and the key is one.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MediaConfig").field("staging", &self.staging).finish_non_exhaustive()
     }
 }
 
@@ -102,6 +144,16 @@ pub struct Stores {
     pub rate_limiter: Arc<dyn RateLimiter>,
     /// Finds messages by their words.
     pub search: Arc<dyn SearchStore>,
+    /// What is known of uploaded files.
+    pub media: Arc<dyn MediaStore>,
+    /// What refers to uploaded files.
+    pub media_uses: Arc<dyn MediaUses>,
+    /// Where uploaded files lie.
+    pub blobs: Arc<dyn BlobStore>,
+    /// Where uploads under way lie.
+    pub staging: Arc<dyn Staging>,
+    /// Tells the addresses of files that it signed; `None` where somebody else hands the files out.
+    pub files: Option<FileSigner>,
     /// Where pushes go.
     pub device_tokens: Arc<dyn DeviceTokenStore>,
     /// Pushes that wait.
@@ -129,9 +181,15 @@ pub struct Health {
 }
 
 impl Stores {
-    /// Tries every dependency out: the database is read and written.
-    pub async fn health(&self) -> Vec<Health> {
-        vec![Health { name: "database", state: self.database.probe().await }, Health { name: "cache", state: Ok(()) }]
+    /// Tries every dependency out, all at once: the database is read and written. One that takes longer does not work.
+    pub async fn health(&self, patience: Duration) -> Vec<Health> {
+        let late = |name| move |_| Err(StoreError::unavailable(name, "it does not answer in time"));
+        let (database, media) = tokio::join!(timeout(patience, self.database.probe()), timeout(patience, self.blobs.check()));
+        vec![
+            Health { name: "database", state: database.unwrap_or_else(late("database")) },
+            Health { name: "cache", state: Ok(()) },
+            Health { name: "media", state: media.unwrap_or_else(late("media")) },
+        ]
     }
 
     /// How busy the readers of the database are.
@@ -160,6 +218,8 @@ pub async fn open(config: &StorageConfig, env: Arc<dyn Env>) -> Result<Stores, O
         let scheme = config.cache.split(':').next().unwrap_or_default();
         return Err(OpenError::Unsupported { key: "cache", found: format!("{scheme}:…"), supported: "memory:" });
     }
+    // First, so that no database has to be closed again if an object store is not reached.
+    let Blobs { blobs, staging, files } = open_blobs(&config.media, &env).await?;
     let db = match Location::database(&config.database)? {
         Location::File(path) => sql::Db::open_file(&path, config.readers).await?,
         Location::Memory => sql::Db::open_memory(config.readers).await?,
@@ -180,10 +240,77 @@ pub async fn open(config: &StorageConfig, env: Arc<dyn Env>) -> Result<Stores, O
         typing: Arc::new(memory::MemoryTypingStore::new(config.typing_notices)),
         rate_limiter: Arc::new(memory::MemoryRateLimiter::new(env)),
         search: sql.search,
+        media: sql.media,
+        media_uses: sql.media_uses,
+        blobs,
+        staging,
+        files,
         device_tokens: sql.device_tokens,
         push_queue: sql.push_queue,
         indexer: sql.indexer,
         relay: sql.relay,
         database: sql.database,
     })
+}
+
+/// What holds files.
+struct Blobs {
+    blobs: Arc<dyn BlobStore>,
+    staging: Arc<dyn Staging>,
+    files: Option<FileSigner>,
+}
+
+/// A place for files.
+enum Place {
+    Folder(PathBuf),
+    #[cfg(feature = "s3")]
+    Bucket,
+}
+
+impl Place {
+    fn of(url: &str) -> Result<Option<Self>, OpenError> {
+        match url.split_once(':') {
+            Some(("temporary", "")) => Ok(None),
+            Some(("file", path)) if !path.trim_start_matches('/').is_empty() => Ok(Some(Self::Folder(path.strip_prefix("//").unwrap_or(path).into()))),
+            #[cfg(feature = "s3")]
+            Some(("s3", _)) => Ok(Some(Self::Bucket)),
+            _ => {
+                let scheme = url.split(':').next().unwrap_or_default();
+                let supported = if cfg!(feature = "s3") { "file://<path>, s3://<bucket> and temporary:" } else { "file://<path> and temporary:" };
+                Err(OpenError::Unsupported { key: "media", found: format!("{scheme}:…"), supported })
+            }
+        }
+    }
+}
+
+async fn open_blobs(config: &MediaConfig, env: &Arc<dyn Env>) -> Result<Blobs, OpenError> {
+    let place = Place::of(&config.url)?;
+    let goes = match (&place, &config.staging) {
+        (Some(_), Some(_)) => None,
+        _ => Some(tempfile::tempdir().map_err(|source| OpenError::Folder { path: std::env::temp_dir(), source })?),
+    };
+    let beside = |name: &str| goes.as_ref().map(|folder| folder.path().join(name)).unwrap_or_default();
+    let folder = |path: &std::path::Path| {
+        let path = path.to_owned();
+        move |source| OpenError::Folder { path, source }
+    };
+    let staging = config.staging.clone().unwrap_or_else(|| beside("staging"));
+    let staging: Arc<dyn Staging> = Arc::new(blob::LocalStaging::open(staging.clone()).map_err(folder(&staging))?);
+    let root = match place {
+        Some(Place::Folder(root)) => root,
+        None => beside("media"),
+        #[cfg(feature = "s3")]
+        Some(Place::Bucket) => {
+            let blobs = blob::S3BlobStore::open(&config.url, goes).await?;
+            return Ok(Blobs { blobs: Arc::new(blobs), staging, files: None });
+        }
+    };
+    let key = config.key.unwrap_or_else(|| {
+        let mut key = [0; 32];
+        env.fill(&mut key);
+        key
+    });
+    let signer = FileSigner::new(key, Arc::clone(&config.links));
+    let blobs = blob::LocalBlobStore::open(root.clone(), goes, signer.clone(), Arc::clone(env)).map_err(folder(&root))?;
+    Ok(Blobs { blobs: Arc::new(blobs), staging, files: Some(signer) })
 }
