@@ -13,7 +13,7 @@ use wa_core::limits::Limits;
 use wa_core::ports::{Env, EventBus, PushSender, SmsSender, Subscription};
 use wa_core::service::{
     AuthConfig, AuthDeps, AuthService, ChatDeps, ChatService, FanOutDeps, FanOutService, MessageDeps, MessageService, Names, NotificationDeps,
-    NotificationService, PresenceDeps, PresenceService, TokenSigner, UserDeps, UserService,
+    NotificationService, PresenceDeps, PresenceService, StatusDeps, StatusService, TokenSigner, UserDeps, UserService,
 };
 use wa_storage::{OpenError, StorageConfig, Stores};
 use wa_transport::Backend;
@@ -106,8 +106,7 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
     });
     // Every metric exists from the start.
     housekeeping::measure(&stores, &backend.metrics);
-    let housekeeping =
-        tokio::spawn(housekeeping::run(Arc::clone(&backend.presence), Arc::clone(&backend.messages), Arc::clone(&stores), backend.metrics.clone()));
+    let housekeeping = tokio::spawn(housekeeping::run(backend.clone(), Arc::clone(&stores)));
     Ok(Wired {
         readiness: Arc::new(ServerReadiness::new(Arc::clone(&stores))),
         backend,
@@ -313,6 +312,13 @@ fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Opti
             users: Arc::clone(&stores.users),
             contacts: Arc::clone(&stores.contacts),
             bus: Arc::clone(bus),
+            env: Arc::clone(&env),
+            limits: Arc::clone(&limits),
+        })),
+        statuses: Arc::new(StatusService::new(StatusDeps {
+            statuses: Arc::clone(&stores.statuses),
+            users: Arc::clone(&stores.users),
+            contacts: Arc::clone(&stores.contacts),
             env: Arc::clone(&env),
             limits: Arc::clone(&limits),
         })),

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use wa_core::limits::Limits;
 use wa_core::ports::{
     AnnotationStore, ChangeStore, ChatStore, ContactStore, DeviceTokenStore, Env, GroupStore, MessageStore, OtpStore, PresenceStore, PushQueue, RateLimiter,
-    ReceiptStore, SearchStore, SessionStore, Stored, TypingStore, UserStore,
+    ReceiptStore, SearchStore, SessionStore, StatusStore, Stored, TypingStore, UserStore,
 };
 
 pub use open::OpenError;
@@ -102,6 +102,8 @@ pub struct Stores {
     pub rate_limiter: Arc<dyn RateLimiter>,
     /// Finds messages by their words.
     pub search: Arc<dyn SearchStore>,
+    /// Statuses and who has seen them.
+    pub statuses: Arc<dyn StatusStore>,
     /// Where pushes go.
     pub device_tokens: Arc<dyn DeviceTokenStore>,
     /// Pushes that wait.
@@ -180,6 +182,7 @@ pub async fn open(config: &StorageConfig, env: Arc<dyn Env>) -> Result<Stores, O
         typing: Arc::new(memory::MemoryTypingStore::new(config.typing_notices)),
         rate_limiter: Arc::new(memory::MemoryRateLimiter::new(env)),
         search: sql.search,
+        statuses: sql.statuses,
         device_tokens: sql.device_tokens,
         push_queue: sql.push_queue,
         indexer: sql.indexer,

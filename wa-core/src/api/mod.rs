@@ -7,6 +7,7 @@ mod fan_out;
 mod message;
 mod presence;
 mod push;
+mod status;
 mod user;
 
 pub use auth::{AuthApi, Authenticator, LoggedIn, LoggedInUser, OtpRequested, VerifyOtp};
@@ -18,4 +19,5 @@ pub use message::{
 };
 pub use presence::PresenceApi;
 pub use push::{PushApi, RegisterDevice, SubscriptionKeys};
+pub use status::{NewStatus, StatusApi};
 pub use user::{PrivacyUpdate, Provision, UserApi};

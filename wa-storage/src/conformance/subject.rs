@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use wa_core::event::{Event, Fact};
 use wa_core::ports::{
     AnnotationStore, ChangeStore, ChatStore, ContactStore, DeviceTokenStore, Env as _, EnvExt as _, EventBus, EventHandler, GroupStore, MessageStore, OtpStore,
-    PresenceStore, PushQueue, RateLimiter, ReceiptStore, SearchStore, SessionStore, Stored, Subscription, TypingStore, UserStore,
+    PresenceStore, PushQueue, RateLimiter, ReceiptStore, SearchStore, SessionStore, StatusStore, Stored, Subscription, TypingStore, UserStore,
 };
 use wa_core::testing::SimEnv;
 use wa_core::time::Timestamp;
@@ -52,6 +52,8 @@ pub struct Subject {
     pub contacts: Arc<dyn ContactStore>,
     /// Sessions.
     pub sessions: Arc<dyn SessionStore>,
+    /// Statuses.
+    pub statuses: Arc<dyn StatusStore>,
     /// Where pushes go.
     pub device_tokens: Arc<dyn DeviceTokenStore>,
     /// Pushes that wait.
@@ -88,6 +90,7 @@ impl Subject {
             users: Arc::clone(&stores.users),
             contacts: Arc::clone(&stores.contacts),
             sessions: Arc::clone(&stores.sessions),
+            statuses: Arc::clone(&stores.statuses),
             device_tokens: Arc::clone(&stores.device_tokens),
             push_queue: Arc::clone(&stores.push_queue),
             otps: Arc::clone(&stores.otps),

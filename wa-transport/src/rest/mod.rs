@@ -17,6 +17,7 @@ mod middleware;
 mod push;
 mod remote;
 mod search;
+mod statuses;
 mod sync;
 mod system;
 mod users;
@@ -181,6 +182,10 @@ fn api_routes(with_login: bool) -> OpenApiRouter<Shared> {
         .routes(routes!(users::profile))
         .routes(routes!(users::block, users::unblock))
         .routes(routes!(users::presence))
+        .routes(routes!(statuses::of_contacts, statuses::post))
+        .routes(routes!(statuses::own))
+        .routes(routes!(statuses::delete))
+        .routes(routes!(statuses::view))
         .routes(routes!(push::register, push::unregister))
         .routes(routes!(push::web_push_key))
         .routes(routes!(chats::list, chats::create))
