@@ -137,6 +137,41 @@ async fn bot_answers_whoever_writes() {
     soon("the server's end", running).await.expect("no panic");
 }
 
+/// A picture of one pixel.
+const PIXEL: &[u8] = &[
+    0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 0x0d, b'I', b'H', b'D', b'R', 0, 0, 0, 1, 0, 0, 0, 1, 8, 6, 0, 0, 0, 0x1f, 0x15, 0xc4, 0x89, 0, 0,
+    0, 0x0d, b'I', b'D', b'A', b'T', 0x78, 0x9c, 0x63, 0xf8, 0xcf, 0xc0, 0xf0, 0x1f, 0, 5, 0, 1, 0xff, 0x89, 0x99, 0x3d, 0x1d, 0, 0, 0, 0, b'I', b'E', b'N',
+    b'D', 0xae, 0x42, 0x60, 0x82,
+];
+
+#[tokio::test]
+async fn picture_sends_a_file_and_fetches_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut config = Config::default();
+    config.server.bind.set_port(0);
+    config.server.data_dir = directory.path().join("data");
+    config.dev.echo_otp = true;
+    let server = Server::builder(config).bind().await.expect("a server");
+    let url = format!("http://{}", server.local_addr());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(server.run_until(async {
+        let _ = stopped.await;
+    }));
+    let bob = Client::builder(&url).build().expect("a client");
+    let code = bob.request_otp("+15550100002").await.expect("a code").otp.expect("told");
+    bob.verify_otp("+15550100002", &code, None).await.expect("logged in");
+
+    let file = directory.path().join("photo.png");
+    std::fs::write(&file, PIXEL).expect("written");
+    let mut example = Example::start(env!("CARGO_BIN_EXE_picture"), &[("SERVER", &url), ("FILE", file.to_str().expect("text"))]);
+    assert_eq!(example.line().await, "1 x 1 pixels, image/png");
+    assert!(example.line().await.starts_with(&format!("{} bytes came back", PIXEL.len())));
+    assert!(soon("its end", example.process.wait()).await.expect("an end").success());
+    assert!(std::fs::read(file.with_extension("copy")).expect("read") == PIXEL);
+    drop(stop);
+    soon("the server's end", running).await.expect("no panic");
+}
+
 #[tokio::test]
 async fn team_shows_each_member_what_is_theirs_to_see() {
     let directory = tempfile::tempdir().expect("a directory");

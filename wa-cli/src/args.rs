@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{bench, chat, chats, completions, contacts, devices, group, history, login, logout, messages, profile, search, send, status, tail};
+use crate::commands::{
+    bench, chat, chats, completions, contacts, devices, group, history, login, logout, media, messages, profile, search, send, status, tail,
+};
 use crate::output::{Format, Output};
 use crate::session::{Account, DEFAULT_PROFILE, DEFAULT_SERVER};
 
@@ -76,6 +78,8 @@ pub(crate) enum Command {
     Search(search::Search),
     #[command(subcommand)]
     Messages(messages::Messages),
+    #[command(subcommand)]
+    Media(media::Media),
     Bench(bench::Bench),
     Completions(completions::Completions),
 }

@@ -15,6 +15,7 @@ pub mod faults;
 pub mod group;
 pub mod id;
 pub mod limits;
+pub mod link;
 pub mod media;
 pub mod message;
 pub mod phone;
@@ -30,6 +31,7 @@ pub mod status_post;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod time;
+pub mod upload;
 pub mod user;
 
 pub use error::{Error, Result};

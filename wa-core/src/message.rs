@@ -524,7 +524,13 @@ impl Serialize for Payload {
 
 impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(Value::deserialize(deserializer)?.to_string().into()))
+        Value::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl From<Value> for Payload {
+    fn from(value: Value) -> Self {
+        Self(value.to_string().into())
     }
 }
 

@@ -2,13 +2,14 @@
 //! or anything global. [`crate::Server`] is this with a listener around it.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
 use tokio::time::Instant;
-use wa_core::api::{AuthApi, Authenticator, ChatApi, MessageApi, PresenceApi, PushApi, StatusApi, UserApi};
+use wa_core::api::{AuthApi, Authenticator, ChatApi, MediaApi, MessageApi, PresenceApi, PushApi, StatusApi, UserApi};
 use wa_core::event::Event;
 use wa_core::id::DeviceId;
 use wa_core::ports::{Env, EventBus, EventHandler, FanOut as _, PushSender, SmsSender, Subscription};
@@ -78,6 +79,12 @@ impl ChatBuilder {
     /// Whether paths that nobody serves are answered by an enveloped 404.
     pub(crate) const fn catch_all(mut self) -> Self {
         self.catch_all = true;
+        self
+    }
+
+    /// Where the server around it listens.
+    pub(crate) const fn listens(mut self, address: SocketAddr) -> Self {
+        self.own.listens = Some(address);
         self
     }
 
@@ -158,6 +165,12 @@ impl Chat {
     #[must_use]
     pub fn messages(&self) -> &Arc<dyn MessageApi> {
         &self.wired.backend.messages
+    }
+
+    /// Uploaded files.
+    #[must_use]
+    pub fn media(&self) -> &Arc<dyn MediaApi> {
+        &self.wired.backend.media
     }
 
     /// Presence and typing.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
+use wa_core::api::{MediaApi, Swept};
 use wa_storage::Stores;
 use wa_transport::Backend;
 use wa_transport::metrics::Metrics;
@@ -25,6 +26,23 @@ const GAUGES: Duration = Duration::from_secs(1);
 const PURGE: Duration = Duration::from_secs(1);
 const PURGED_AT_A_TIME: usize = 500;
 const PURGES: usize = 10;
+
+/// How often files are looked for that nothing refers to (contract, section 7).
+const SWEEP: Duration = Duration::from_secs(6 * 3600);
+
+/// Deletes files that nothing has referred to for long, for ever.
+pub(crate) async fn sweep(media: Arc<dyn MediaApi>) {
+    let mut every = interval(SWEEP);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        match media.sweep().await {
+            Ok(Swept { files: 0, objects: 0 }) => tracing::debug!("no file is without use"),
+            Ok(Swept { files, objects }) => tracing::info!(files, objects, "files that nothing refers to were deleted"),
+            Err(error) => tracing::warn!(%error, "files that nothing refers to are deleted later"),
+        }
+    }
+}
 
 /// Ends typing notices that ran out, deletes messages and statuses whose time has come and what ended groups left, and keeps the gauges
 /// true, for ever.

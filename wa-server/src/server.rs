@@ -53,7 +53,7 @@ impl ServerBuilder {
         // First of all: a second server must not touch the files of the one that has the port.
         let (listener, local_addr) = listen(config.server.bind)?;
         let metrics = config.telemetry.metrics_bind.map(listen).transpose()?;
-        let chat = chat.catch_all().metrics_route(metrics.is_none()).build().await?;
+        let chat = chat.catch_all().listens(local_addr).metrics_route(metrics.is_none()).build().await?;
         if config.dev.seed_demo {
             demo::seed(&chat).await;
         }

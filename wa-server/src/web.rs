@@ -13,7 +13,7 @@ use rust_embed::{EmbeddedFile, RustEmbed};
 struct Files;
 
 /// Scripts, styles and connections of the client's own origin only, and nobody may frame it.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob: https: http:; connect-src 'self'; \
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob: https: http:; media-src 'self' blob: https: http:; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// A route for `/` and for each file; nothing else.

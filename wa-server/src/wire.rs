@@ -1,6 +1,7 @@
 //! Puts the parts together: opens the stores, builds each service on its ports, and starts what runs in the background.
 //! The one place that knows which implementation stands behind which trait.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,18 +9,21 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use wa_core::api::{AuthApi, Authenticator, PushApi};
+use wa_core::api::{AuthApi, Authenticator, ChatApi, PushApi, UserApi};
 use wa_core::limits::Limits;
+use wa_core::link::{FileSigner, Links};
 use wa_core::ports::{Env, EventBus, PushSender, SmsSender, Subscription};
 use wa_core::service::{
-    AuthConfig, AuthDeps, AuthService, ChatDeps, ChatService, FanOutDeps, FanOutService, MessageDeps, MessageService, Names, NotificationDeps,
-    NotificationService, PresenceDeps, PresenceService, StatusDeps, StatusService, TokenSigner, UserDeps, UserService,
+    AttachmentDeps, Attachments, AuthConfig, AuthDeps, AuthService, ChatDeps, ChatService, FanOutDeps, FanOutService, MediaDeps, MediaService, MessageDeps,
+    MessageService, Names, NotificationDeps, NotificationService, PresenceDeps, PresenceService, StatusDeps, StatusService, TokenSigner, UserDeps, UserService,
 };
-use wa_storage::{OpenError, StorageConfig, Stores};
+use wa_storage::media::{Inspector, InspectorConfig};
+use wa_storage::{MediaConfig, OpenError, StorageConfig, Stores};
 use wa_transport::Backend;
 use wa_transport::bus::MemoryEventBus;
 use wa_transport::metrics::Metrics;
 use wa_transport::push::{FcmConfig, Providers, ProvidersConfig, VapidKey};
+use wa_transport::rest::LocalFiles;
 use wa_transport::sms::{LogSmsSender, WebhookSmsSender};
 use wa_transport::ws::{Delivery, Hub};
 
@@ -49,6 +53,7 @@ pub(crate) struct Wired {
     relay: AbortOnDropHandle<()>,
     relay_stop: CancellationToken,
     housekeeping: AbortOnDropHandle<()>,
+    sweep: AbortOnDropHandle<()>,
 }
 
 /// The parts a host brings itself.
@@ -59,11 +64,14 @@ pub(crate) struct Own {
     pub(crate) push: Option<Arc<dyn PushSender>>,
     pub(crate) stores: Option<Arc<Stores>>,
     pub(crate) bus: Option<Arc<dyn EventBus>>,
+    /// Where the server listens.
+    pub(crate) listens: Option<SocketAddr>,
 }
 
 /// Builds everything for this configuration, with the host's own parts where it brought some.
 pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result<Wired, StartError> {
     let limits = Arc::new(config.limits.clone());
+    let links = Arc::new(Links::new(&base(config, own.listens)));
     let closes_stores = own.stores.is_none();
     let has_data_dir = closes_stores || own.authenticator.is_none();
     if has_data_dir {
@@ -71,7 +79,7 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
     }
     let stores = match own.stores {
         Some(stores) => stores,
-        None => Arc::new(open(config, &limits, &env).await?),
+        None => Arc::new(open(config, &limits, &links, file_key(config, own.authenticator.is_some(), &env)?, &env).await?),
     };
     let metrics = Metrics::new();
     let hub = Hub::new(limits.ws_connections, metrics.clone());
@@ -85,7 +93,7 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
         }
     };
     let names = Arc::new(Names::new(Arc::clone(&stores.users), Arc::clone(&env), &limits));
-    let shared = Shared { stores: &stores, hub: &hub, bus: &bus, names, env, limits, metrics };
+    let shared = Shared { stores: &stores, hub: &hub, bus: &bus, links, names, env, limits, metrics };
     let notifications = Arc::new(notification_service(config, own.push, has_data_dir, &shared)?);
     let backend = backend(shared, authenticator, auth, Arc::clone(&notifications) as _);
     let pusher = Pusher::new(notifications, backend.metrics.clone(), backend.limits.push_in_flight);
@@ -107,6 +115,7 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
     // Every metric exists from the start.
     housekeeping::measure(&stores, &backend.metrics);
     let housekeeping = tokio::spawn(housekeeping::run(backend.clone(), Arc::clone(&stores)));
+    let sweep = tokio::spawn(housekeeping::sweep(Arc::clone(&backend.media)));
     Ok(Wired {
         readiness: Arc::new(ServerReadiness::new(Arc::clone(&stores))),
         backend,
@@ -123,6 +132,7 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
         relay: AbortOnDropHandle::new(relay),
         relay_stop,
         housekeeping: AbortOnDropHandle::new(housekeeping),
+        sweep: AbortOnDropHandle::new(sweep),
     })
 }
 
@@ -130,6 +140,7 @@ impl Wired {
     /// Ends the background work once committed events are handed out, and closes the stores; by then at the latest.
     pub(crate) async fn stop(self, until: Instant) {
         self.housekeeping.abort();
+        self.sweep.abort();
         self.indexer.abort();
         self.relay_stop.cancel();
         if timeout_at(until, self.relay).await.is_err() {
@@ -179,10 +190,7 @@ fn auth_service(
     limits: &Arc<Limits>,
 ) -> Result<AuthService, StartError> {
     let auth = &config.auth;
-    let secret = match &auth.jwt_secret {
-        Some(secret) => secret.clone(),
-        None => secrets::jwt_secret(&config.server.data_dir, &**env)?,
-    };
+    let secret = jwt_secret(config, env)?;
     let previous: Vec<Vec<u8>> = auth.jwt_previous_secrets.iter().map(|secret| secret.reveal().as_bytes().to_vec()).collect();
     let sms = match (own_sms, &config.sms) {
         (Some(sms), _) => sms,
@@ -203,6 +211,40 @@ fn auth_service(
     }))
 }
 
+/// The secret that signs access tokens, and from which other keys are derived.
+fn jwt_secret(config: &Config, env: &Arc<dyn Env>) -> Result<Secret, StartError> {
+    match &config.auth.jwt_secret {
+        Some(secret) => Ok(secret.clone()),
+        None => Ok(secrets::jwt_secret(&config.server.data_dir, &**env)?),
+    }
+}
+
+/// What signs addresses of files. A host with its own login needs no secret of ours: without one, addresses are good until
+/// its next start.
+fn file_key(config: &Config, own_login: bool, env: &Arc<dyn Env>) -> Result<Option<[u8; 32]>, StartError> {
+    if own_login && config.auth.jwt_secret.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(FileSigner::key_of(jwt_secret(config, env)?.reveal().as_bytes())))
+}
+
+/// Where people reach the server: as configured, or else where it listens.
+fn base(config: &Config, listens: Option<SocketAddr>) -> String {
+    match (&config.server.public_url, listens) {
+        (Some(url), _) => url.as_str().to_owned(),
+        (None, Some(mut address)) => {
+            match address.ip() {
+                IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+                IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+                _ => {}
+            }
+            format!("http://{address}")
+        }
+        // A host knows; without its word addresses are relative to where its users are.
+        (None, None) => String::new(),
+    }
+}
+
 /// The service of pushes, on the configured providers unless the host brings its own.
 fn notification_service(config: &Config, own: Option<Arc<dyn PushSender>>, has_data_dir: bool, shared: &Shared<'_>) -> Result<NotificationService, StartError> {
     let (sender, web_push_key) = match own {
@@ -212,7 +254,7 @@ fn notification_service(config: &Config, own: Option<Arc<dyn PushSender>>, has_d
             (Arc::new(providers) as Arc<dyn PushSender>, key)
         }
     };
-    let Shared { stores, names, env, limits, .. } = shared;
+    let Shared { stores, links, names, env, limits, .. } = shared;
     Ok(NotificationService::new(NotificationDeps {
         queue: Arc::clone(&stores.push_queue),
         tokens: Arc::clone(&stores.device_tokens),
@@ -221,6 +263,7 @@ fn notification_service(config: &Config, own: Option<Arc<dyn PushSender>>, has_d
         chats: Arc::clone(&stores.chats),
         users: Arc::clone(&stores.users),
         contacts: Arc::clone(&stores.contacts),
+        links: Arc::clone(links),
         names: Arc::clone(names),
         env: Arc::clone(env),
         limits: Arc::clone(limits),
@@ -261,6 +304,7 @@ struct Shared<'a> {
     stores: &'a Stores,
     hub: &'a Arc<Hub>,
     bus: &'a Arc<dyn EventBus>,
+    links: Arc<Links>,
     names: Arc<Names>,
     env: Arc<dyn Env>,
     limits: Arc<Limits>,
@@ -268,30 +312,59 @@ struct Shared<'a> {
 }
 
 fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Option<Arc<dyn AuthApi>>, push: Arc<dyn PushApi>) -> Backend {
-    let Shared { stores, hub, bus, names, env, limits, metrics } = shared;
+    let Shared { stores, hub, bus, links, names, env, limits, metrics } = shared;
+    let attachments = Arc::new(Attachments::new(AttachmentDeps {
+        media: Arc::clone(&stores.media),
+        uses: Arc::clone(&stores.media_uses),
+        blobs: Arc::clone(&stores.blobs),
+        links: Arc::clone(&links),
+        env: Arc::clone(&env),
+        limits: Arc::clone(&limits),
+    }));
+    let users: Arc<dyn UserApi> = Arc::new(UserService::new(UserDeps {
+        users: Arc::clone(&stores.users),
+        contacts: Arc::clone(&stores.contacts),
+        chats: Arc::clone(&stores.chats),
+        groups: Arc::clone(&stores.groups),
+        names: Arc::clone(&names),
+        attachments: Arc::clone(&attachments),
+        fan_out: Arc::clone(hub) as _,
+        env: Arc::clone(&env),
+        limits: Arc::clone(&limits),
+    }));
+    let chats: Arc<dyn ChatApi> = Arc::new(ChatService::new(ChatDeps {
+        chats: Arc::clone(&stores.chats),
+        groups: Arc::clone(&stores.groups),
+        messages: Arc::clone(&stores.messages),
+        users: Arc::clone(&stores.users),
+        contacts: Arc::clone(&stores.contacts),
+        names: Arc::clone(&names),
+        attachments: Arc::clone(&attachments),
+        env: Arc::clone(&env),
+        limits: Arc::clone(&limits),
+    }));
     Backend {
         authenticator,
         auth,
-        users: Arc::new(UserService::new(UserDeps {
+        media: Arc::new(MediaService::new(MediaDeps {
+            media: Arc::clone(&stores.media),
+            uses: Arc::clone(&stores.media_uses),
+            blobs: Arc::clone(&stores.blobs),
+            staging: Arc::clone(&stores.staging),
+            inspector: Arc::new(Inspector::new(InspectorConfig::default())),
+            attachments: Arc::clone(&attachments),
+            user_api: Arc::clone(&users),
+            chat_api: Arc::clone(&chats),
+            chats: Arc::clone(&stores.chats),
             users: Arc::clone(&stores.users),
             contacts: Arc::clone(&stores.contacts),
-            chats: Arc::clone(&stores.chats),
-            groups: Arc::clone(&stores.groups),
-            names: Arc::clone(&names),
-            fan_out: Arc::clone(hub) as _,
             env: Arc::clone(&env),
             limits: Arc::clone(&limits),
         })),
-        chats: Arc::new(ChatService::new(ChatDeps {
-            chats: Arc::clone(&stores.chats),
-            groups: Arc::clone(&stores.groups),
-            messages: Arc::clone(&stores.messages),
-            users: Arc::clone(&stores.users),
-            contacts: Arc::clone(&stores.contacts),
-            names: Arc::clone(&names),
-            env: Arc::clone(&env),
-            limits: Arc::clone(&limits),
-        })),
+        files: stores.files.clone().map(|signer| LocalFiles { signer, blobs: Arc::clone(&stores.blobs) }),
+        links,
+        users,
+        chats,
         messages: Arc::new(MessageService::new(MessageDeps {
             messages: Arc::clone(&stores.messages),
             changes: Arc::clone(&stores.changes),
@@ -302,6 +375,7 @@ fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Opti
             users: Arc::clone(&stores.users),
             contacts: Arc::clone(&stores.contacts),
             names,
+            attachments: Arc::clone(&attachments),
             env: Arc::clone(&env),
             limits: Arc::clone(&limits),
         })),
@@ -317,6 +391,7 @@ fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Opti
         })),
         statuses: Arc::new(StatusService::new(StatusDeps {
             statuses: Arc::clone(&stores.statuses),
+            attachments: Arc::clone(&attachments),
             users: Arc::clone(&stores.users),
             contacts: Arc::clone(&stores.contacts),
             env: Arc::clone(&env),
@@ -328,6 +403,7 @@ fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Opti
             chats: Arc::clone(&stores.chats),
             users: Arc::clone(&stores.users),
             contacts: Arc::clone(&stores.contacts),
+            attachments,
         })),
         rate_limiter: Arc::clone(&stores.rate_limiter),
         limits,
@@ -341,9 +417,10 @@ const ATTEMPTS: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Opens the stores; what may come up late, such as a volume that is being mounted, is tried again.
-async fn open(config: &Config, limits: &Limits, env: &Arc<dyn Env>) -> Result<Stores, StartError> {
+async fn open(config: &Config, limits: &Limits, links: &Arc<Links>, key: Option<[u8; 32]>, env: &Arc<dyn Env>) -> Result<Stores, StartError> {
     let mut storage = StorageConfig::new(config.database_url());
     storage.typing_notices = limits.typing_notices;
+    storage.media = MediaConfig { url: config.media_url(), staging: Some(config.server.data_dir.join("staging")), links: Arc::clone(links), key };
     let mut attempt = 1;
     loop {
         match wa_storage::open(&storage, Arc::clone(env)).await {

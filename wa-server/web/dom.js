@@ -18,6 +18,7 @@ export function h(tag, props, ...kids) {
 const PATHS = {
   add: 'M12 5v14M5 12h14', gear: 'M4 7h10M18 7h2M4 17h2M10 17h10M14 7a2 2 0 1 0 4 0a2 2 0 1 0-4 0M6 17a2 2 0 1 0 4 0a2 2 0 1 0-4 0',
   back: 'M15 5l-7 7 7 7', more: 'M12 5v.01M12 12v.01M12 19v.01', send: 'M4 12l16-8-6 16-3-6z', close: 'M6 6l12 12M18 6L6 18',
+  clip: 'M19 11l-8 8a5 5 0 0 1-7-7l9-9a3.4 3.4 0 0 1 5 5l-9 9a1.7 1.7 0 0 1-2.5-2.5l8-8',
   down: 'M6 9l6 6 6-6', pin: 'M9 4h6l-1 6 3 4H7l3-4zM12 14v6', mute: 'M4 9h4l5-4v14l-5-4H4zM17 9l4 6M21 9l-4 6',
   pending: 'M12 7v5l3 2M4 12a8 8 0 1 0 16 0a8 8 0 1 0-16 0', failed: 'M12 7v6M12 17v.01M4 12a8 8 0 1 0 16 0a8 8 0 1 0-16 0',
   sent: 'M6 12l4 5 8-10', delivered: 'M2 12l4 5 8-10M11 16l1 1 9-10', read: 'M2 12l4 5 8-10M11 16l1 1 9-10',
@@ -44,8 +45,11 @@ export function avatar(name, id, url, online) {
   const hue = [...(id ?? '')].reduce((sum, c) => (sum * 31 + c.charCodeAt(0)) % 8, 0);
   const initials = name.split(/\s+/).map((word) => [...word][0]).filter(Boolean).slice(0, 2).join('').toUpperCase();
   const el = h('span', { class: `avatar hue${hue}${online ? ' online' : ''}`, 'aria-hidden': 'true' }, initials || '?');
-  if (url && URL.canParse(url, location.href) && new URL(url, location.href).origin === location.origin) {
-    const img = h('img', { src: url, alt: '', loading: 'lazy' });
+  const at = url && URL.canParse(url, location.href) ? new URL(url, location.href) : null;
+  // The server may be known under several names; its pictures are where this page came from.
+  const src = at?.pathname.startsWith('/api/v1/media/avatars/') ? at.pathname : at?.origin === location.origin ? url : null;
+  if (src) {
+    const img = h('img', { src, alt: '', loading: 'lazy' });
     img.addEventListener('error', () => img.remove());
     el.append(img);
   }
@@ -136,6 +140,7 @@ let toastTimer = 0;
 export function toast(text) {
   const el = $('toast');
   el.hidePopover();
+  if (!text) return;
   el.textContent = text;
   el.showPopover();
   clearTimeout(toastTimer);

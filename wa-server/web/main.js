@@ -3,6 +3,7 @@
 import { SESSION_KEY, api, explain, session } from './api.js';
 import { $, confirmed, h, toast } from './dom.js';
 import { followInvite, showGroup } from './groups.js';
+import { upload } from './files.js';
 import { Outbox } from './outbox.js';
 import { showLogin, showNewChat, showPerson, showSettings } from './panels.js';
 import { Socket } from './socket.js';
@@ -315,6 +316,22 @@ class App {
       toast(error.message);
       return false;
     }
+  }
+
+  /** Uploads a file to the open chat, and sends it. What the server knows of it is kept beside the id, to be shown until the message comes back. */
+  async sendFile(file, kind, caption) {
+    const chat = this.openId;
+    const done = (share) => toast(`Uploading ${file.name}: ${Math.round(share * 100)} %`);
+    done(0);
+    const media = await this.attempt(upload(file, kind, done));
+    if (!media) return false;
+    toast('');
+    const { media_id, url, thumbnail_url, size_bytes, width, height } = media;
+    const payload = { media_id, media_url: url, thumbnail_url, size_bytes, width, height, file_name: file.name };
+    if (caption) payload.caption = caption;
+    if (kind === 'document') payload.filename = file.name;
+    this.outbox.add(chat, kind, payload);
+    return true;
   }
 
   async startChat(userId) {

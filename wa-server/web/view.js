@@ -1,6 +1,7 @@
 // What the signed-in page shows: the chat list and the open conversation, redrawn from the store. Actions are the app's.
 
 import { $, avatar, clock, day, dayOrClock, h, icon, iconButton, keyed, menu, moment } from './dom.js';
+import { kindOf, shown } from './files.js';
 import { Search } from './search.js';
 
 const MEDIA = { image: '📷 Photo', video: '📹 Video', audio: '🎵 Audio', document: '📄 Document', location: '📍 Location' };
@@ -27,12 +28,6 @@ function linked(text) {
   return String(text).split(/(https?:\/\/[^\s<>"']+[^\s<>"'.,;:!?)\]}])/).map((part, i) => (i % 2 ? link(part, part) : part));
 }
 
-/** An address from a message, if it is one that may be opened. */
-function webUrl(text) {
-  const url = text && URL.canParse(text, location.href) ? new URL(text, location.href) : null;
-  return url && /^https?:$/.test(url.protocol) ? url.href : null;
-}
-
 function place(payload) {
   const [lat, lng] = payload.latitude != null ? [payload.latitude, payload.longitude] : String(payload.body ?? '').split(',');
   const at = [Number(lat), Number(lng)];
@@ -44,10 +39,8 @@ function place(payload) {
 }
 
 function media(m) {
-  const { media_url, caption, filename, file_name, size_bytes } = m.payload ?? {};
-  const url = webUrl(media_url);
-  const label = [MEDIA[m.type], filename || file_name, size_bytes && `${Math.ceil(size_bytes / 1024)} KB`].filter(Boolean).join(' · ');
-  return [h('div', null, url ? link(url, label) : label), caption && h('div', { class: 'body', dir: 'auto' }, linked(caption))];
+  const { caption } = m.payload ?? {};
+  return [shown(m), caption && h('div', { class: 'body', dir: 'auto' }, linked(caption))];
 }
 
 function content(m) {
@@ -156,7 +149,13 @@ export class View {
     $('new-chat').replaceChildren(icon('add'));
     $('settings').replaceChildren(icon('gear'));
     $('down').replaceChildren(icon('down'));
-    $('composer').querySelector('button').replaceChildren(icon('send'));
+    $('composer').querySelector('.send').replaceChildren(icon('send'));
+    $('attach').replaceChildren(icon('clip'));
+    $('attach').addEventListener('click', () => $('file').click());
+    $('file').addEventListener('change', () => this.#attach([...$('file').files]));
+    $('text').addEventListener('paste', (e) => { if (e.clipboardData.files.length) { e.preventDefault(); this.#attach([...e.clipboardData.files]); } });
+    $('log').addEventListener('dragover', (e) => e.preventDefault());
+    $('log').addEventListener('drop', (e) => { e.preventDefault(); this.#attach([...e.dataTransfer.files]); });
     $('filter').addEventListener('input', () => { this.#search.typed($('filter').value); this.render(); });
     $('down').addEventListener('click', () => { $('log').scrollTop = $('log').scrollHeight; });
     $('log').addEventListener('scroll', () => this.#scrolled());
@@ -358,6 +357,18 @@ export class View {
     if (edits) text.value = m.payload.body;
     this.#grow();
     text.focus();
+  }
+
+  /** Sends files, one message each; what is typed stands below the first that can have it. */
+  async #attach(files) {
+    $('file').value = '';
+    for (const file of files.slice(0, 10)) {
+      const kind = kindOf(file);
+      const caption = kind === 'audio' || this.#about ? '' : $('text').value.trim();
+      if (!await this.#app.sendFile(file, kind, caption)) return;
+      if (caption) { $('text').value = ''; this.#grow(); }
+      this.#toEnd = true;
+    }
   }
 
   async #send() {

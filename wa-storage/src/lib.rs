@@ -4,6 +4,7 @@
 #[cfg(not(feature = "sqlite"))]
 compile_error!("wa-storage needs a database: enable its feature `sqlite`");
 
+mod blob;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 #[cfg(feature = "media")]
@@ -17,9 +18,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use wa_core::limits::Limits;
+use wa_core::link::{FileSigner, Links};
 use wa_core::ports::{
-    AnnotationStore, ChangeStore, ChatStore, ContactStore, DeviceTokenStore, Env, GroupStore, MessageStore, OtpStore, PresenceStore, PushQueue, RateLimiter,
-    ReceiptStore, SearchStore, SessionStore, StatusStore, Stored, TypingStore, UserStore,
+    AnnotationStore, BlobStore, ChangeStore, ChatStore, ContactStore, DeviceTokenStore, Env, GroupStore, MediaStore, MediaUses, MessageStore, OtpStore,
+    PresenceStore, PushQueue, RateLimiter, ReceiptStore, SearchStore, SessionStore, Staging, StatusStore, Stored, TypingStore, UserStore,
 };
 
 pub use open::OpenError;
@@ -32,6 +34,8 @@ pub struct StorageConfig {
     pub database: String,
     /// `memory:`.
     pub cache: String,
+    /// Where uploaded files lie.
+    pub media: MediaConfig,
     /// Connections that read at the same time.
     pub readers: u32,
     /// Typing notices held at a time.
@@ -42,13 +46,47 @@ impl StorageConfig {
     /// This database, and memory for the rest.
     #[must_use]
     pub fn new(database: impl Into<String>) -> Self {
-        Self { database: database.into(), cache: "memory:".to_owned(), readers: 8, typing_notices: Limits::default().typing_notices }
+        let database = database.into();
+        let media = MediaConfig::beside(&database);
+        Self { database, cache: "memory:".to_owned(), media, readers: 8, typing_notices: Limits::default().typing_notices }
     }
 
-    /// Everything in memory, gone when it is closed: for tests and trying out.
+    /// Everything in memory, and files in a temporary folder, gone when it is closed: for tests and trying out.
     #[must_use]
     pub fn in_memory() -> Self {
         Self::new("sqlite::memory:")
+    }
+}
+
+/// Where uploaded files lie.
+#[derive(Clone)]
+pub struct MediaConfig {
+    /// `file://path` with a relative or absolute path, or `temporary:` for a folder that goes when the store is closed.
+    pub url: String,
+    /// The folder for uploads under way; `None`: a temporary one. It should be on the disk on which the files lie.
+    pub staging: Option<PathBuf>,
+    /// Where people reach the server that hands files out.
+    pub links: Arc<Links>,
+    /// Signs addresses of files in a folder; `None`: a new one, with which addresses are good until the store is closed.
+    pub key: Option<[u8; 32]>,
+}
+
+impl MediaConfig {
+    /// Folders beside this database.
+    fn beside(database: &str) -> Self {
+        let folder = match Location::database(database) {
+            Ok(Location::File(path)) => path.parent().map(std::path::Path::to_owned),
+            Ok(Location::Memory) | Err(_) => None,
+        };
+        let url = folder.as_ref().map_or_else(|| "temporary:".to_owned(), |folder| format!("file://{}", folder.join("media").display()));
+        Self { url, staging: folder.map(|folder| folder.join("staging")), links: Arc::default(), key: None }
+    }
+}
+
+impl std::fmt::Debug for MediaConfig {
+    /// The URL may hold a password, and the key is one.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MediaConfig").field("staging", &self.staging).finish_non_exhaustive()
     }
 }
 
@@ -104,6 +142,16 @@ pub struct Stores {
     pub search: Arc<dyn SearchStore>,
     /// Statuses and who has seen them.
     pub statuses: Arc<dyn StatusStore>,
+    /// What is known of uploaded files.
+    pub media: Arc<dyn MediaStore>,
+    /// What refers to uploaded files.
+    pub media_uses: Arc<dyn MediaUses>,
+    /// Where uploaded files lie.
+    pub blobs: Arc<dyn BlobStore>,
+    /// Where uploads under way lie.
+    pub staging: Arc<dyn Staging>,
+    /// Tells the addresses of files that it signed; `None` where somebody else hands the files out.
+    pub files: Option<FileSigner>,
     /// Where pushes go.
     pub device_tokens: Arc<dyn DeviceTokenStore>,
     /// Pushes that wait.
@@ -133,7 +181,11 @@ pub struct Health {
 impl Stores {
     /// Tries every dependency out: the database is read and written.
     pub async fn health(&self) -> Vec<Health> {
-        vec![Health { name: "database", state: self.database.probe().await }, Health { name: "cache", state: Ok(()) }]
+        vec![
+            Health { name: "database", state: self.database.probe().await },
+            Health { name: "cache", state: Ok(()) },
+            Health { name: "media", state: self.blobs.check().await },
+        ]
     }
 
     /// How busy the readers of the database are.
@@ -166,6 +218,7 @@ pub async fn open(config: &StorageConfig, env: Arc<dyn Env>) -> Result<Stores, O
         Location::File(path) => sql::Db::open_file(&path, config.readers).await?,
         Location::Memory => sql::Db::open_memory(config.readers).await?,
     };
+    let Blobs { blobs, staging, files } = open_blobs(&config.media, &env)?;
     let sql = sql::SqlStores::new(db, Arc::clone(&env));
     Ok(Stores {
         messages: sql.messages,
@@ -183,10 +236,60 @@ pub async fn open(config: &StorageConfig, env: Arc<dyn Env>) -> Result<Stores, O
         rate_limiter: Arc::new(memory::MemoryRateLimiter::new(env)),
         search: sql.search,
         statuses: sql.statuses,
+        media: sql.media,
+        media_uses: sql.media_uses,
+        blobs,
+        staging,
+        files,
         device_tokens: sql.device_tokens,
         push_queue: sql.push_queue,
         indexer: sql.indexer,
         relay: sql.relay,
         database: sql.database,
     })
+}
+
+/// What holds files.
+struct Blobs {
+    blobs: Arc<dyn BlobStore>,
+    staging: Arc<dyn Staging>,
+    files: Option<FileSigner>,
+}
+
+fn open_blobs(config: &MediaConfig, env: &Arc<dyn Env>) -> Result<Blobs, OpenError> {
+    let temporary = || tempfile::tempdir().map_err(|source| OpenError::Folder { path: std::env::temp_dir(), source });
+    let (root, mut goes) = match config.url.split_once(':') {
+        Some(("temporary", "")) => {
+            let folder = temporary()?;
+            (folder.path().join("media"), Some(folder))
+        }
+        Some(("file", path)) if !path.trim_start_matches('/').is_empty() => (PathBuf::from(path.strip_prefix("//").unwrap_or(path)), None),
+        _ => {
+            let scheme = config.url.split(':').next().unwrap_or_default();
+            return Err(OpenError::Unsupported { key: "media", found: format!("{scheme}:…"), supported: "file://<path> and temporary:" });
+        }
+    };
+    let staging = match (&config.staging, &goes) {
+        (Some(folder), _) => folder.clone(),
+        (None, Some(folder)) => folder.path().join("staging"),
+        (None, None) => {
+            let folder = temporary()?;
+            let path = folder.path().join("staging");
+            goes = Some(folder);
+            path
+        }
+    };
+    let folder = |path: &std::path::Path| {
+        let path = path.to_owned();
+        move |source| OpenError::Folder { path, source }
+    };
+    let key = config.key.unwrap_or_else(|| {
+        let mut key = [0; 32];
+        env.fill(&mut key);
+        key
+    });
+    let signer = FileSigner::new(key, Arc::clone(&config.links));
+    let staging = blob::LocalStaging::open(staging.clone()).map_err(folder(&staging))?;
+    let blobs = blob::LocalBlobStore::open(root.clone(), goes, signer.clone(), Arc::clone(env)).map_err(folder(&root))?;
+    Ok(Blobs { blobs: Arc::new(blobs), staging: Arc::new(staging), files: Some(signer) })
 }

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use wa_core::api::{AuthApi, Authenticator, ChatApi, FanOutApi, MessageApi, PresenceApi, PushApi, StatusApi, UserApi};
+use wa_core::api::{AuthApi, Authenticator, ChatApi, FanOutApi, MediaApi, MessageApi, PresenceApi, PushApi, StatusApi, UserApi};
 use wa_core::limits::Limits;
+use wa_core::link::Links;
 use wa_core::ports::{Env, RateLimiter};
 
 use crate::metrics::Metrics;
+use crate::rest::LocalFiles;
 
 /// The core as the protocols see it. Cloning shares it.
 #[derive(Clone)]
@@ -21,6 +23,12 @@ pub struct Backend {
     pub chats: Arc<dyn ChatApi>,
     /// Messages.
     pub messages: Arc<dyn MessageApi>,
+    /// Uploaded files.
+    pub media: Arc<dyn MediaApi>,
+    /// Hands out the files of the local store; `None` where somebody else does.
+    pub files: Option<LocalFiles>,
+    /// Where people reach the server.
+    pub links: Arc<Links>,
     /// Presence and typing.
     pub presence: Arc<dyn PresenceApi>,
     /// What people show for a day.

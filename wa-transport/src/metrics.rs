@@ -20,6 +20,8 @@ struct Inner {
     ws_received: IntCounter,
     messages_persisted: IntCounter,
     message_delivery: Histogram,
+    media_uploads: IntCounter,
+    media_upload_bytes: IntCounter,
     pushes_sent: IntCounterVec,
     push_batch_size: Histogram,
     rate_limited: IntCounterVec,
@@ -78,6 +80,8 @@ impl Metrics {
             message_delivery: register!(Histogram::with_opts(
                 HistogramOpts::new("message_delivery_seconds", "From accepting a message to writing it to a socket").buckets(SECONDS.to_vec())
             )),
+            media_uploads: register!(IntCounter::new("media_uploads_total", "Files uploaded")),
+            media_upload_bytes: register!(IntCounter::new("media_upload_bytes_total", "Bytes of files uploaded")),
             pushes_sent: register!(IntCounterVec::new(Opts::new("pushes_sent_total", "Pushes handed to a provider, by what came of it"), &["status"])),
             push_batch_size: register!(Histogram::with_opts(
                 HistogramOpts::new("push_batch_size", "Messages that a push tells of").buckets(vec![1.0, 2.0, 5.0, 10.0, 50.0, 100.0, 1000.0])
@@ -152,6 +156,18 @@ impl Metrics {
         &self.0.message_delivery
     }
 
+    /// Files uploaded.
+    #[must_use]
+    pub fn media_uploads(&self) -> &IntCounter {
+        &self.0.media_uploads
+    }
+
+    /// Bytes of files uploaded.
+    #[must_use]
+    pub fn media_upload_bytes(&self) -> &IntCounter {
+        &self.0.media_upload_bytes
+    }
+
     /// Counts a push that told of so many messages.
     pub fn pushed(&self, outcome: &PushOutcome, messages: u64) {
         self.0.pushes_sent.with_label_values(&[push_status(outcome)]).inc();
@@ -210,6 +226,8 @@ mod tests {
             "push_batch_size",
             "rate_limit_exceeded_total",
             "outbox_depth",
+            "media_uploads_total",
+            "media_upload_bytes_total",
         ] {
             assert!(text.contains(name), "{name} is missing");
         }

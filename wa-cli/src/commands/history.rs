@@ -98,6 +98,11 @@ pub(crate) fn body(message: &MessageView) -> String {
     let payload = message.payload.to_value();
     match payload.get("body").and_then(serde_json::Value::as_str) {
         Some(body) => plain(body),
-        None => format!("[{}]", message.kind.as_str()),
+        None => {
+            let part = |key: &str| payload.get(key).and_then(serde_json::Value::as_str).filter(|text| !text.is_empty()).map(plain);
+            let about = [part("caption"), part("file_name").or_else(|| part("name")), part("media_id")];
+            let about: Vec<String> = about.into_iter().flatten().collect();
+            if about.is_empty() { format!("[{}]", message.kind.as_str()) } else { format!("[{}] {}", message.kind.as_str(), about.join(", ")) }
+        }
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod group;
 pub(crate) mod history;
 pub(crate) mod login;
 pub(crate) mod logout;
+pub(crate) mod media;
 pub(crate) mod messages;
 pub(crate) mod profile;
 pub(crate) mod search;
@@ -37,6 +38,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         Command::Tail(command) => command.run(&account, output).await,
         Command::Search(command) => command.run(&account, output).await,
         Command::Messages(command) => command.run(&account, output).await,
+        Command::Media(command) => command.run(&account, output).await,
         Command::Bench(command) => command.run(&server, output).await,
         Command::History(command) => command.run(&account, output).await,
         Command::Completions(command) => command.run(output),

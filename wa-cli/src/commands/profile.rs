@@ -1,5 +1,7 @@
 //! `wa profile`: what others see of you.
 
+use std::path::PathBuf;
+
 use wa_core::user::{Profile as Shown, ProfileUpdate};
 
 use crate::failure::Failure;
@@ -29,6 +31,9 @@ pub(crate) struct Set {
     /// A line about you, 140 characters at most.
     #[arg(long)]
     status: Option<String>,
+    /// Your picture: a JPEG, PNG or WebP of at most 5 MB.
+    #[arg(long, value_name = "PATH")]
+    picture: Option<PathBuf>,
 }
 
 impl Profile {
@@ -37,7 +42,12 @@ impl Profile {
         let profile = match self {
             Self::Get { who: None } => client.me().await?,
             Self::Get { who: Some(who) } => client.user(people::user(&client, &who).await?).await?,
-            Self::Set(Set { name, status }) => client.update_me(&ProfileUpdate { display_name: name, status_text: status, avatar_url: None }).await?,
+            Self::Set(Set { name, status, picture }) => {
+                if let Some(picture) = picture {
+                    client.set_avatar(&picture).await?;
+                }
+                client.update_me(&ProfileUpdate { display_name: name, status_text: status, avatar_url: None }).await?
+            }
         };
         show(&profile, output)
     }
@@ -52,6 +62,7 @@ fn show(profile: &Shown, output: Output) -> Result<(), Failure> {
             ("phone", if profile.phone.is_empty() { hidden() } else { profile.phone.clone() }),
             ("name", profile.display_name.clone()),
             ("status", profile.status_text.clone().unwrap_or_else(hidden)),
+            ("picture", profile.avatar_url.clone().unwrap_or_else(hidden)),
         ],
     )
 }

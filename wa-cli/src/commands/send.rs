@@ -1,10 +1,15 @@
-//! `wa send`: one message, over REST.
+//! `wa send`: one message, a text or a file, over REST.
 
 use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
-use wa_transport::client::Outgoing;
+use serde_json::json;
+use wa_core::media::MediaKind;
+use wa_core::message::MessageKind;
+use wa_transport::client::{Client, Outgoing};
 
 use crate::failure::Failure;
+use crate::files::{Bar, kind_of};
 use crate::output::Output;
 use crate::people;
 use crate::session::Account;
@@ -17,9 +22,16 @@ const MAX_INPUT: u64 = 1 << 20;
 pub(crate) struct Send {
     /// To whom: a phone number, a name, or the id of a user or chat.
     who: String,
-    /// The text; several words are joined by spaces, `-` reads it from the input, and `--` goes before one that begins with a hyphen.
-    #[arg(required = true)]
+    /// The text, or what stands below a file; several words are joined by spaces, `-` reads it from the input, and `--` goes
+    /// before one that begins with a hyphen.
+    #[arg(required_unless_present = "file")]
     text: Vec<String>,
+    /// A file to send.
+    #[arg(long, value_name = "PATH")]
+    file: Option<PathBuf>,
+    /// What the file is [default: by the ending of its name]
+    #[arg(long = "type", value_name = "image|video|audio|document", value_parser = super::media::kind, requires = "file")]
+    kind: Option<MediaKind>,
     /// The message's own key: sending again with the same key sends nothing twice.
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
@@ -36,7 +48,10 @@ impl Send {
         };
         let client = account.client().await?;
         let chat = people::chat(&client, &self.who).await?;
-        let mut message = Outgoing::text(text);
+        let mut message = match &self.file {
+            None => Outgoing::text(text),
+            Some(path) => self.with_file(&client, path, &text).await?,
+        };
         if let Some(key) = self.key {
             message = message.with_key(key);
         }
@@ -46,5 +61,31 @@ impl Send {
         }
         eprintln!("Sent to {}.", crate::output::plain(&chat.name));
         Ok(())
+    }
+
+    /// Uploads the file and makes the message that shows it.
+    async fn with_file(&self, client: &Client, path: &Path, caption: &str) -> Result<Outgoing, Failure> {
+        let kind = self.kind.unwrap_or_else(|| kind_of(path));
+        if kind == MediaKind::Audio && !caption.is_empty() {
+            return Err(Failure::usage("nothing can stand below a voice note or music; send the text by itself, or the file with --type document"));
+        }
+        let size = tokio::fs::metadata(path).await.map_or(0, |file| file.len());
+        let bar = Bar::new("Uploading", size);
+        let media = client.upload(path, kind, Some(bar.progress())).await?;
+        drop(bar);
+        let mut payload = json!({ "media_id": media.media_id });
+        if !caption.is_empty() {
+            payload["caption"] = caption.into();
+        }
+        if let (MediaKind::Document, Some(name)) = (kind, path.file_name()) {
+            payload["filename"] = name.to_string_lossy().into();
+        }
+        let kind = match kind {
+            MediaKind::Image => MessageKind::Image,
+            MediaKind::Video => MessageKind::Video,
+            MediaKind::Audio => MessageKind::Audio,
+            MediaKind::Document => MessageKind::Document,
+        };
+        Ok(Outgoing::new(kind, payload))
     }
 }

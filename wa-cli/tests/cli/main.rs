@@ -34,6 +34,49 @@ fn messages_are_found_by_their_words() {
     assert_eq!(world.run(&["search", "--as", "bob", "absent"]).ok().stdout(), "");
 }
 
+/// A picture of one pixel.
+const PIXEL: &[u8] = &[
+    0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 0x0d, b'I', b'H', b'D', b'R', 0, 0, 0, 1, 0, 0, 0, 1, 8, 6, 0, 0, 0, 0x1f, 0x15, 0xc4, 0x89, 0, 0,
+    0, 0x0d, b'I', b'D', b'A', b'T', 0x78, 0x9c, 0x63, 0xf8, 0xcf, 0xc0, 0xf0, 0x1f, 0, 5, 0, 1, 0xff, 0x89, 0x99, 0x3d, 0x1d, 0, 0, 0, 0, b'I', b'E', b'N',
+    b'D', 0xae, 0x42, 0x60, 0x82,
+];
+
+#[test]
+fn a_file_that_is_sent_can_be_fetched() {
+    let world = World::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
+    std::fs::write(path("dot.png"), PIXEL).expect("written");
+    let sent = world.run(&["send", "--as", "alice", "bob", "--file", &path("dot.png"), "a", "dot"]).ok();
+    assert_eq!((sent.stdout().as_str(), sent.stderr().contains("Sent to Bob.")), ("", true), "{}", sent.stderr());
+    let message: Value = serde_json::from_str(&world.run(&["history", "--as", "bob", "alice", "-n", "1", "-o", "json"]).ok().stdout()).expect("JSON");
+    let payload = &message["payload"];
+    assert_eq!(
+        (&message["type"], &payload["caption"], &payload["mime_type"], &payload["width"]),
+        (&"image".into(), &"a dot".into(), &"image/png".into(), &1.into())
+    );
+    assert!(payload["thumbnail_url"].is_string());
+    let id = payload["media_id"].as_str().expect("an id");
+    let line = world.run(&["history", "--as", "bob", "alice", "-n", "1"]).ok().stdout();
+    assert!(line.contains("[image] a dot, dot.png, ") && line.contains(id), "{line}");
+
+    let fetched = world.run(&["media", "get", "--as", "bob", id, "--to", &path("fetched.png")]).ok();
+    assert_eq!(fetched.stdout().trim_end(), path("fetched.png"));
+    assert!(std::fs::read(path("fetched.png")).expect("read") == PIXEL, "other bytes came back");
+    let refused = world.run(&["media", "get", "--as", "bob", id, "--to", &path("fetched.png")]).code(2);
+    assert!(refused.stderr().contains("--force"), "{}", refused.stderr());
+    world.run(&["media", "get", "--as", "bob", id, "--to", &path("fetched.png"), "--force"]).ok();
+    let shown: Value = serde_json::from_str(&world.run(&["media", "show", "--as", "bob", id, "-o", "json"]).ok().stdout()).expect("JSON");
+    assert_eq!(shown["size_bytes"], PIXEL.len());
+
+    std::fs::write(path("lies.png"), "no picture").expect("written");
+    let refused = world.run(&["send", "--as", "alice", "bob", "--file", &path("lies.png")]).code(1);
+    assert!(refused.stderr().contains("MEDIA_INVALID_TYPE"), "{}", refused.stderr());
+    let refused = world.run(&["send", "--as", "alice", "bob", "--file", &path("absent.png")]).code(2);
+    assert!(refused.stderr().contains("cannot read"), "{}", refused.stderr());
+    world.run(&["media", "get", "--as", "bob", "0190f3f6-7b1c-7c4e-8a57-0242ac120002"]).code(4);
+}
+
 #[test]
 fn nobody_is_logged_in_by_themselves_where_codes_are_not_told() {
     let world = World::with(|config| config.dev.echo_otp = false);

@@ -4,6 +4,7 @@
 mod auth;
 mod chat;
 mod fan_out;
+mod media;
 mod message;
 mod presence;
 mod push;
@@ -13,6 +14,7 @@ mod user;
 pub use auth::{AuthApi, Authenticator, LoggedIn, LoggedInUser, OtpRequested, VerifyOtp};
 pub use chat::{ChatApi, ChatPage, CreateGroup};
 pub use fan_out::{FanOutApi, Share};
+pub use media::{AvatarOf, MediaApi, Purpose, Swept};
 pub use message::{
     ForwardMessage, ForwardedMessage, HistoryQuery, MessageApi, MessagePage, Pending, SearchHit, SearchPage, SearchRequest, SendMessage, Sent, SyncAnswer,
     SyncChat, SyncRequest,

@@ -64,14 +64,14 @@ pub struct ListedObject {
 ///
 /// A put that fails, or that the process does not survive, leaves no object of that name, or the whole one: never a part.
 ///
-/// - `an_object_reads_back_whole_and_in_parts`
-/// - `a_range_past_the_end_is_cut_and_one_behind_it_is_empty`
-/// - `an_absent_object_reads_as_none`
-/// - `putting_again_replaces`
-/// - `a_deleted_object_is_gone_and_deleting_it_again_is_no_error`
-/// - `a_listing_is_in_the_order_of_keys_and_goes_on_after_the_last`
-/// - `a_large_file_is_put_and_read_in_pieces`
-/// - `a_store_that_can_be_used_is_healthy`
+/// * `an_object_reads_back_whole_and_in_parts`
+/// * `a_range_past_the_end_is_cut_and_one_behind_it_is_empty`
+/// * `an_absent_object_reads_as_none`
+/// * `putting_again_replaces`
+/// * `a_deleted_object_is_gone_and_deleting_it_again_is_no_error`
+/// * `a_listing_is_in_the_order_of_keys_and_goes_on_after_the_last`
+/// * `a_large_file_is_put_and_read_in_pieces`
+/// * `a_store_that_can_be_used_is_healthy`
 #[async_trait]
 pub trait BlobStore: Send + Sync {
     /// Puts a file as an object, durably: afterwards it survives a crash. The file may be moved away.

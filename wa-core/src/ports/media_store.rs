@@ -13,13 +13,13 @@ use crate::time::Timestamp;
 /// long is *released* before its objects are deleted: from then on it cannot be used, so that no use can overtake the
 /// deletion, whichever database holds the messages.
 ///
-/// - `what_was_inserted_reads_back`
-/// - `unknown_files_are_left_out`
-/// - `using_a_file_puts_its_release_off`
-/// - `a_released_file_is_gone_for_everybody_but_the_sweep`
-/// - `of_a_use_and_a_release_one_wins`
-/// - `unused_files_come_oldest_first_and_bounded`
-/// - `a_removed_file_is_gone`
+/// * `what_was_inserted_reads_back`
+/// * `unknown_files_are_left_out`
+/// * `using_a_file_puts_its_release_off`
+/// * `a_released_file_is_gone_for_everybody_but_the_sweep`
+/// * `of_a_use_and_a_release_one_wins`
+/// * `unused_files_come_oldest_first_and_bounded`
+/// * `a_removed_file_is_gone`
 #[async_trait]
 pub trait MediaStore: Send + Sync {
     /// Stores what is known of a new file, durably; it counts as used when it was made.

@@ -21,9 +21,9 @@ pub trait StagedFile: Send + Sync {
 
 /// Where uploads lie until they are known to be good: a folder of this process, emptied at its start.
 ///
-/// - `a_staged_file_holds_what_was_written`
-/// - `a_dropped_staged_file_vanishes`
-/// - `a_staged_file_that_was_moved_away_stays_where_it_is`
+/// * `a_staged_file_holds_what_was_written`
+/// * `a_dropped_staged_file_vanishes`
+/// * `a_staged_file_that_was_moved_away_stays_where_it_is`
 #[async_trait]
 pub trait Staging: Send + Sync {
     /// A new, empty file.

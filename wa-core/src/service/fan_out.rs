@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::access::reaches;
+use super::attachments::Attachments;
 use super::people::People;
 use super::presence::is_typing_withheld;
 use crate::api::{FanOutApi, Share};
@@ -32,6 +33,8 @@ pub struct FanOutDeps {
     pub users: Arc<dyn UserStore>,
     /// Address books and blocks.
     pub contacts: Arc<dyn ContactStore>,
+    /// Files in messages.
+    pub attachments: Arc<Attachments>,
 }
 
 impl fmt::Debug for FanOutDeps {
@@ -154,6 +157,8 @@ impl FanOutApi for FanOutService {
             Fact::MessageEdited(edited) => (&edited.message, edited.answered, &edited.withheld_reactions[..], &edited.starred_by[..]),
             _ => return Ok(Vec::new()),
         };
+        // Once for everybody: an address of a file is the same for all who may see the message.
+        let message = &self.deps.attachments.enriched(message).await;
         if message.forwarded_from.is_none() && answered.is_none() && unseen.is_empty() && starred_by.is_empty() {
             return Ok(vec![Share { message: Arc::clone(message), users: recipients.to_vec() }]);
         }

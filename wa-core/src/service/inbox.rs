@@ -55,7 +55,7 @@ impl Inbox {
         }
         let mut summaries: HashMap<ChatId, Summary> = self.messages.summaries(&viewers).await?.into_iter().map(|summary| (summary.chat_id, summary)).collect();
         let people = self.people.seen_by(user, &everyone.into_iter().collect::<Vec<_>>()).await?;
-        let context = Context { user, people: &people, detail, now };
+        let context = Context { user, all: &self.people, people: &people, detail, now };
         Ok(present.into_iter().map(|(chat, membership)| view(&context, chat, &membership, summaries.remove(&membership.chat_id))).collect())
     }
 }
@@ -68,6 +68,7 @@ fn shown(membership: &Membership, detail: Detail) -> impl Iterator<Item = &Membe
 /// What the objects of one answer have in common.
 struct Context<'a> {
     user: UserId,
+    all: &'a People,
     people: &'a HashMap<UserId, Seen>,
     detail: Detail,
     now: Timestamp,
@@ -78,7 +79,7 @@ fn name_and_picture(people: &HashMap<UserId, Seen>, user: UserId) -> (String, Op
 }
 
 fn view(context: &Context<'_>, ListedChat { chat, personal }: ListedChat, membership: &Membership, summary: Option<Summary>) -> ChatView {
-    let Context { user, people, detail, now } = *context;
+    let Context { user, all, people, detail, now } = *context;
     let participant = membership.peer_of(user).map(|peer| {
         let (display_name, avatar_url) = name_and_picture(people, peer.user_id);
         Peer { id: peer.user_id, display_name, avatar_url }
@@ -91,7 +92,7 @@ fn view(context: &Context<'_>, ListedChat { chat, personal }: ListedChat, member
     let is_own = last_message.as_ref().is_some_and(|message| message.sender_id == user);
     let unread_count = unread_count + u64::from(is_own && planted("own_unread"));
     let (name, description, avatar_url) = match (chat.group, &participant) {
-        (Some(group), _) => (group.name, group.description, Some(group.avatar_url)),
+        (Some(group), _) => (group.name, group.description, Some(all.picture(&group.avatar_url))),
         (None, Some(peer)) => (peer.display_name.clone(), String::new(), peer.avatar_url.clone()),
         (None, None) => (String::new(), String::new(), Some(String::new())),
     };

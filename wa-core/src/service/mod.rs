@@ -2,11 +2,13 @@
 //! the ports it stands on; none keeps anything that could not be lost.
 
 mod access;
+mod attachments;
 mod auth;
 mod chat;
 mod fan_out;
 mod fields;
 mod inbox;
+mod media;
 mod message;
 mod names;
 mod notification;
@@ -20,9 +22,11 @@ mod tests;
 pub mod token;
 mod user;
 
+pub use attachments::{AttachmentDeps, Attachments};
 pub use auth::{AuthConfig, AuthDeps, AuthService};
 pub use chat::{ChatDeps, ChatService};
 pub use fan_out::{FanOutDeps, FanOutService};
+pub use media::{MediaDeps, MediaService};
 pub use message::{MessageDeps, MessageService};
 pub use names::Names;
 pub use notification::{Delivered, NotificationDeps, NotificationService};

@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::event::{Event, Fact, MemberChanged, MessageNew};
 use crate::id::UserId;
 use crate::limits::Limits;
+use crate::link::Links;
 use crate::message::{Message, MessageKind};
 use crate::ports::{
     ChatStore, ContactStore, DeviceTokenStore, Due, Env, EnvExt as _, ListedChat, Note, PresenceStore, PushOutcome, PushQueue, PushSender, UserStore, Viewer,
@@ -45,6 +46,8 @@ pub struct NotificationDeps {
     pub users: Arc<dyn UserStore>,
     /// Address books and blocks.
     pub contacts: Arc<dyn ContactStore>,
+    /// Where people reach the server, for pictures.
+    pub links: Arc<Links>,
     /// Names kept at hand.
     pub names: Arc<Names>,
     /// Time and randomness.
@@ -102,7 +105,7 @@ impl NotificationService {
     /// Notifications over these ports.
     #[must_use]
     pub fn new(deps: NotificationDeps) -> Self {
-        let people = People::new(Arc::clone(&deps.users), Arc::clone(&deps.contacts));
+        let people = People::new(Arc::clone(&deps.users), Arc::clone(&deps.contacts)).linked(Arc::clone(&deps.links));
         let windows = Mutex::new(Windows::new(deps.limits.push_windows));
         Self { deps, people, windows }
     }

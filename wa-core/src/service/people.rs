@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::id::UserId;
+use crate::link::Links;
 use crate::ports::{ContactStore, UserStore};
 use crate::privacy::{Field, PrivacySettings, Relation, may_see};
 use crate::status_post;
@@ -48,6 +49,7 @@ impl Seen {
 pub(super) struct People {
     users: Arc<dyn UserStore>,
     contacts: Arc<dyn ContactStore>,
+    links: Arc<Links>,
 }
 
 impl fmt::Debug for People {
@@ -58,7 +60,17 @@ impl fmt::Debug for People {
 
 impl People {
     pub(super) fn new(users: Arc<dyn UserStore>, contacts: Arc<dyn ContactStore>) -> Self {
-        Self { users, contacts }
+        Self { users, contacts, links: Arc::default() }
+    }
+
+    /// Shows pictures below this address.
+    pub(super) fn linked(self, links: Arc<Links>) -> Self {
+        Self { links, ..self }
+    }
+
+    /// The address of a picture as it leaves the server.
+    pub(super) fn picture(&self, kept: &str) -> String {
+        self.links.absolute(kept)
     }
 
     /// These users as the viewer sees them, erased ones included; unknown ones are left out.
@@ -82,6 +94,7 @@ impl People {
             .into_iter()
             .map(|user| {
                 let id = user.id;
+                let user = User { avatar_url: self.picture(&user.avatar_url), ..user };
                 (id, Seen { settings: settings.get(&id).copied(), relation: relations.get(&(viewer, id)).copied(), user })
             })
             .collect())

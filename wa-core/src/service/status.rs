@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::attachments::Attachments;
 use super::fields::{filled_text, line};
 use super::people::People;
 use crate::api::{NewStatus, StatusApi};
 use crate::error::{Conflict, Error, FieldError, Missing, Result};
-use crate::id::{StatusId, UserId};
+use crate::id::{MediaId, StatusId, UserId};
 use crate::limits::Limits;
+use crate::media::MediaKind;
 use crate::ports::{ContactStore, Env, EnvExt as _, StatusStore, UserStore};
 use crate::session::Caller;
 use crate::status_post::{LIFETIME, StatusContent, StatusPost, StatusView, may_see};
@@ -20,6 +22,8 @@ use crate::status_post::{LIFETIME, StatusContent, StatusPost, StatusView, may_se
 pub struct StatusDeps {
     /// Statuses and who has seen them.
     pub statuses: Arc<dyn StatusStore>,
+    /// Files as statuses show them.
+    pub attachments: Arc<Attachments>,
     /// Accounts and privacy settings.
     pub users: Arc<dyn UserStore>,
     /// Address books and blocks.
@@ -68,8 +72,15 @@ impl StatusService {
     }
 
     /// A picture that the caller may show.
-    async fn picture(&self, _caller: &Caller, _content: &str) -> Result<Result<StatusContent, FieldError>> {
-        Ok(Err(FieldError { field: "content".to_owned(), message: "must be the id of a picture that you uploaded".to_owned() }))
+    async fn picture(&self, caller: &Caller, content: &str) -> Result<Result<StatusContent, FieldError>> {
+        let Ok(id) = content.parse::<MediaId>() else {
+            return Ok(Err(FieldError { field: "content".to_owned(), message: "must be the UUID of an uploaded picture".to_owned() }));
+        };
+        match self.deps.attachments.own(caller.user_id, id, MediaKind::Image, "content").await {
+            Ok(_) => Ok(Ok(StatusContent::Image(id))),
+            Err(Error::Validation(mut errors)) if errors.len() == 1 => Ok(Err(errors.remove(0))),
+            Err(error) => Err(error),
+        }
     }
 
     /// A status that the viewer may see.

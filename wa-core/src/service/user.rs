@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::attachments::Attachments;
 use super::chat::Departure;
 use super::fields::{self, avatar_url, line};
 use super::names::Names;
@@ -14,6 +15,7 @@ use crate::api::{PrivacyUpdate, Provision, UserApi};
 use crate::error::{Conflict, Error, Missing, Result};
 use crate::id::UserId;
 use crate::limits::Limits;
+use crate::link::Links;
 use crate::phone::Phone;
 use crate::ports::{ChatStore, ContactStore, Env, EnvExt, Erased, FanOut, GroupStore, NewUser, UserStore};
 use crate::privacy::PrivacySettings;
@@ -35,6 +37,8 @@ pub struct UserDeps {
     pub names: Arc<Names>,
     /// The sockets of this process.
     pub fan_out: Arc<dyn FanOut>,
+    /// Files, and where people reach the server.
+    pub attachments: Arc<Attachments>,
     /// Time and randomness.
     pub env: Arc<dyn Env>,
     /// Limits.
@@ -58,7 +62,7 @@ impl UserService {
     /// Users over these ports.
     #[must_use]
     pub fn new(deps: UserDeps) -> Self {
-        let people = People::new(Arc::clone(&deps.users), Arc::clone(&deps.contacts));
+        let people = People::new(Arc::clone(&deps.users), Arc::clone(&deps.contacts)).linked(deps.attachments.links());
         Self { deps, people }
     }
 
@@ -74,11 +78,11 @@ impl UserService {
     }
 }
 
-fn checked(update: &ProfileUpdate, limits: &Limits) -> Result<ProfileUpdate> {
+fn checked(update: &ProfileUpdate, links: &Links, limits: &Limits) -> Result<ProfileUpdate> {
     let [display_name, status_text, avatar_url] = fields::all([
         update.display_name.as_deref().map(|text| line("display_name", text, limits.display_name_length, false)),
         update.status_text.as_deref().map(|text| line("status_text", text, limits.status_text_length, true)),
-        update.avatar_url.as_deref().map(avatar_url),
+        update.avatar_url.as_deref().map(|url| avatar_url(links.kept(url))),
     ])?;
     Ok(ProfileUpdate { display_name, status_text, avatar_url })
 }
@@ -104,15 +108,22 @@ impl UserApi for UserService {
     }
 
     async fn update_me(&self, caller: &Caller, update: ProfileUpdate) -> Result<Profile> {
-        let update = checked(&update, &self.deps.limits)?;
+        let update = checked(&update, &self.deps.attachments.links(), &self.deps.limits)?;
         if update != ProfileUpdate::default() {
             let renamed = update.display_name.is_some();
+            let replaced = match &update.avatar_url {
+                Some(_) => self.deps.users.get(&[caller.user_id]).await?.into_iter().next().map(|user| user.avatar_url),
+                None => None,
+            };
             let updated = self.deps.users.update(caller.user_id, update, self.deps.env.now()).await;
             if renamed {
                 // Also after an error: the change may have been committed.
                 self.deps.names.forget(caller.user_id);
             }
-            updated?.ok_or(Error::not_found(Missing::User))?;
+            let updated = updated?.ok_or(Error::not_found(Missing::User))?;
+            if let Some(replaced) = replaced.filter(|replaced| *replaced != updated.avatar_url) {
+                self.deps.attachments.let_go(&replaced).await;
+            }
         }
         self.me(caller).await
     }
@@ -135,6 +146,7 @@ impl UserApi for UserService {
             match erased? {
                 Erased::Done(devices) => {
                     deps.fan_out.cut(&devices).await;
+                    deps.attachments.let_go(&user.avatar_url).await;
                     return Ok(());
                 }
                 // Should this end half-way, the account stands, and a repetition leaves the rest.

@@ -6,6 +6,7 @@ mod conversation;
 mod events;
 mod groups;
 mod login;
+mod media;
 mod people;
 mod pushes;
 mod sync;

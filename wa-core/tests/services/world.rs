@@ -12,17 +12,19 @@ use wa_core::error::FieldError;
 use wa_core::event::Event;
 use wa_core::id::{ChatId, DeviceId, MessageId, UserId};
 use wa_core::limits::Limits;
+use wa_core::link::Links;
 use wa_core::message::MessageView;
 use wa_core::phone::Phone;
 use wa_core::ports::{Env, EventBus, EventHandler, FanOut, PushOutcome, PushSender, SmsSender, Stored, Subscription};
 use wa_core::push::{DeviceToken, Notice, Platform, PushAddress};
 use wa_core::service::{
-    AuthConfig, AuthDeps, AuthService, ChatDeps, ChatService, FanOutDeps, FanOutService, MessageDeps, MessageService, Names, NotificationDeps,
-    NotificationService, PresenceDeps, PresenceService, TokenSigner, UserDeps, UserService,
+    AttachmentDeps, Attachments, AuthConfig, AuthDeps, AuthService, ChatDeps, ChatService, FanOutDeps, FanOutService, MediaDeps, MediaService, MessageDeps,
+    MessageService, Names, NotificationDeps, NotificationService, PresenceDeps, PresenceService, TokenSigner, UserDeps, UserService,
 };
 use wa_core::session::Caller;
 use wa_core::testing::SimEnv;
 use wa_core::{Error, Result};
+use wa_storage::media::{Inspector, InspectorConfig};
 use wa_storage::{StorageConfig, Stores};
 
 /// Takes what would leave the process: text messages, cut sockets, announced facts.
@@ -112,6 +114,7 @@ pub(crate) struct World {
     pub(crate) messages: MessageService,
     pub(crate) presence: PresenceService,
     pub(crate) fan_out: FanOutService,
+    pub(crate) media: MediaService,
     pub(crate) notifications: NotificationService,
     pub(crate) stores: Stores,
 }
@@ -146,12 +149,22 @@ impl World {
             limits: limits.clone(),
             config: AuthConfig::default(),
         });
+        let links = Arc::new(Links::new("http://chat.example"));
+        let attachments = Arc::new(Attachments::new(AttachmentDeps {
+            media: stores.media.clone(),
+            uses: stores.media_uses.clone(),
+            blobs: stores.blobs.clone(),
+            links,
+            env: env.clone(),
+            limits: limits.clone(),
+        }));
         let users = UserService::new(UserDeps {
             users: stores.users.clone(),
             contacts: stores.contacts.clone(),
             chats: stores.chats.clone(),
             groups: stores.groups.clone(),
             names: names.clone(),
+            attachments: attachments.clone(),
             fan_out: outside.clone(),
             env: env.clone(),
             limits: limits.clone(),
@@ -163,6 +176,7 @@ impl World {
             users: stores.users.clone(),
             contacts: stores.contacts.clone(),
             names: names.clone(),
+            attachments: attachments.clone(),
             env: env.clone(),
             limits: limits.clone(),
         });
@@ -176,6 +190,7 @@ impl World {
             users: stores.users.clone(),
             contacts: stores.contacts.clone(),
             names,
+            attachments: attachments.clone(),
             env: env.clone(),
             limits: limits.clone(),
         });
@@ -187,16 +202,32 @@ impl World {
             contacts: stores.contacts.clone(),
             bus: outside.clone(),
             env: env.clone(),
-            limits,
+            limits: limits.clone(),
         });
         let fan_out = FanOutService::new(FanOutDeps {
             messages: stores.messages.clone(),
             chats: stores.chats.clone(),
             users: stores.users.clone(),
             contacts: stores.contacts.clone(),
+            attachments: attachments.clone(),
+        });
+        let media = MediaService::new(MediaDeps {
+            media: stores.media.clone(),
+            uses: stores.media_uses.clone(),
+            blobs: stores.blobs.clone(),
+            staging: stores.staging.clone(),
+            inspector: Arc::new(Inspector::new(InspectorConfig { ffmpeg: None, ..InspectorConfig::default() })),
+            attachments,
+            user_api: Arc::new(users.clone()),
+            chat_api: Arc::new(chats.clone()),
+            chats: stores.chats.clone(),
+            users: stores.users.clone(),
+            contacts: stores.contacts.clone(),
+            env: env.clone(),
+            limits,
         });
         let notifications = notifications(&stores, &outside, &env, &Arc::new(Limits::default()));
-        Self { env, outside, auth, users, chats, messages, presence, fan_out, notifications, stores }
+        Self { env, outside, auth, users, chats, messages, presence, fan_out, media, notifications, stores }
     }
 
     /// A user of a host with its own login, called and numbered so.
@@ -268,6 +299,7 @@ pub(crate) fn notifications(stores: &Stores, outside: &Arc<Outside>, env: &Arc<S
         chats: stores.chats.clone(),
         users: stores.users.clone(),
         contacts: stores.contacts.clone(),
+        links: Arc::default(),
         names: Arc::new(Names::new(stores.users.clone(), env.clone(), limits)),
         env: env.clone(),
         limits: limits.clone(),

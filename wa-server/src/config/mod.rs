@@ -91,6 +91,8 @@ impl Default for ServerConfig {
 pub struct StorageConfig {
     /// The URL of the database; `None`: the SQLite file `wa.db` in the data directory.
     pub database: Option<String>,
+    /// The URL of the object store for uploaded files; `None`: the folder `media` in the data directory.
+    pub media: Option<String>,
 }
 
 /// The section `[auth]`.
@@ -241,6 +243,12 @@ impl Config {
         parse(&Sources::from_toml(text))
     }
 
+    /// The URL of the object store.
+    #[must_use]
+    pub fn media_url(&self) -> String {
+        self.storage.media.clone().unwrap_or_else(|| format!("file://{}", self.server.data_dir.join("media").display()))
+    }
+
     /// The URL of the database.
     #[must_use]
     pub fn database_url(&self) -> String {
@@ -351,8 +359,16 @@ fn storage(from: &mut Reader) -> StorageConfig {
     }
     from.unsupported("storage.cache", &["memory:"], "remove it, or write \"memory:\": other caches come in a later release");
     from.unsupported("storage.events", &["memory:"], "remove it, or write \"memory:\": other event buses come in a later release");
-    from.unsupported("storage.media", &[], "remove it: media come in a later release");
-    StorageConfig { database }
+    let media = from.take("storage.media", None, |raw| {
+        let fix = "write file://path/to/folder, or remove it for the folder media under server.data_dir";
+        let url = text(raw, fix)?;
+        match url.split_once("://") {
+            Some(("file", path)) if !path.trim_start_matches('/').is_empty() => Ok(Some(url)),
+            Some(("file", _)) => problem("names no folder", fix),
+            _ => problem("is not the URL of an object store", fix),
+        }
+    });
+    StorageConfig { database, media }
 }
 
 fn auth(from: &mut Reader, default: &AuthConfig) -> AuthConfig {

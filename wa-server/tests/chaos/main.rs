@@ -22,3 +22,4 @@ mod scene;
 mod simulation;
 mod soak;
 mod support;
+mod uploads;

@@ -11,6 +11,7 @@ mod embedded;
 mod groups;
 mod lifecycle;
 mod matrix;
+mod media;
 mod message_life;
 mod messages;
 mod presence;

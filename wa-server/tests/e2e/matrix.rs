@@ -7,12 +7,14 @@ mod rows;
 #[path = "matrix/scene.rs"]
 mod scene;
 
+use reqwest::multipart::{Form, Part};
 use serde_json::Value;
 use wa_transport::rest::{RestOptions, openapi};
 use wa_transport::ws::frame::ClientEvent;
 
 use self::rows::{On, Row};
 use self::scene::{Cast, Scene};
+use crate::media::png;
 use crate::support::{Answer, Socket, http};
 
 /// Who tries.
@@ -69,6 +71,12 @@ enum Object {
     OwnStatus,
     /// A status of somebody whom the member knows, and the stranger does not.
     OtherStatus,
+    /// A file that the caller uploaded.
+    OwnFile,
+    /// A file in a message of the group.
+    SentFile,
+    /// A file of somebody else that was not sent.
+    UnsentFile,
 }
 
 /// What must come of it.
@@ -109,6 +117,11 @@ fn cells(on: On) -> Vec<(Caller, Object)> {
             cells.extend(product(&[Stranger, Blocker], &[Object::Withheld]));
             cells
         }
+        On::File => {
+            let mut cells = product(&INSIDERS, &[Object::Absent, Object::SentFile, Object::UnsentFile]);
+            cells.extend(product(&[Stranger, Member], &[Object::OwnFile]));
+            cells
+        }
     }
 }
 
@@ -144,6 +157,10 @@ impl Attempt<'_> {
         let mut request = http().request(method.parse().unwrap(), cast.server.url(&format!("{base}{path}")));
         if let Some(token) = token {
             request = request.bearer_auth(token);
+        }
+        if let Some(part) = self.row.part {
+            let file = Part::bytes(png(8, 8, 1)).file_name("a.png");
+            request = request.multipart(Form::new().text("type", "image").part(part, file));
         }
         if !self.row.body.is_null() {
             let text = scene.fill(cast, caller, object, self.row.on, &self.row.body.to_string());
@@ -225,6 +242,7 @@ fn defects_of_authorization_are_caught() {
         ("revoked_accepted", "GET /users/me", "by RevokedDevice"),
         ("role_unchecked", "PATCH /chats/{id}", "by Member on Group"),
         ("left_let_in", "POST /chats/{id}/messages", "by Kicked on Group"),
+        ("file_seen_by_all", "GET /media/{id}", "by Stranger on SentFile"),
     ];
     for (defect, operation, says) in defects {
         let mut program = std::process::Command::new(std::env::current_exe().unwrap());
@@ -264,6 +282,7 @@ async fn nobodies(cast: &Cast, attempt: &Attempt<'_>, wrong: &mut Vec<String>) -
         On::Status => [Object::OtherStatus, Object::Absent],
         On::Chat => [Object::Pair, Object::Absent],
         On::Message => [Object::Others, Object::Absent],
+        On::File => [Object::SentFile, Object::Absent],
     };
     let mut tried = 0;
     for nobody in Nobody::ALL {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Person, TestServer};
+use crate::media::{png, try_upload};
+use crate::support::{Answer, Person, TestServer, http};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -107,6 +108,37 @@ async fn a_status_is_gone_after_a_day_and_with_its_account() {
     assert_eq!(bob.own_statuses().await[0]["viewers"], json!([alice.id]));
     alice.call(reqwest::Method::DELETE, "/users/me", Some(json!({ "confirm": alice.phone }))).await.ok(204);
     assert_eq!((bob.sees().await, &bob.own_statuses().await[0]["viewers"]), (Vec::new(), &json!([])));
+}
+
+#[tokio::test]
+async fn a_picture_is_for_those_who_may_see_the_status_that_shows_it() {
+    let (server, clock) = TestServer::with_clock(|config| config.auth.access_ttl = DAY * 3 / 4).await;
+    let (alice, bob) = friends(&server).await;
+    let carol = server.somebody().await;
+    let media = try_upload(&alice, "image", "a.png", png(8, 8, 1)).await.ok(201)["media_id"].as_str().unwrap().to_owned();
+    let path = format!("/media/{media}");
+    bob.get(&path).await.refused(404, "NOT_FOUND");
+    bob.post("/users/statuses", json!({ "type": "image", "content": media })).await.refused(422, "VALIDATION_ERROR");
+    let text = try_upload(&alice, "document", "a.txt", b"text".to_vec()).await.ok(201);
+    alice.post("/users/statuses", json!({ "type": "image", "content": text["media_id"] })).await.refused(422, "VALIDATION_ERROR");
+    let body = json!({ "type": "image", "content": media, "caption": "look" });
+    let made = alice.post("/users/statuses", body.clone()).await.ok(201);
+    assert_eq!((&made["type"], &made["content"], &made["caption"]), (&json!("image"), &json!(media), &json!("look")));
+    assert_eq!(bob.get(&path).await.ok(200)["media_id"], media);
+    carol.get(&path).await.refused(404, "NOT_FOUND");
+    // It has no address that is open to everybody.
+    let avatar = Answer::of(http().get(server.url(&format!("/api/v1/media/avatars/{media}")))).await;
+    assert_eq!(avatar.status, 404, "{}", avatar.text);
+    bob.post(&format!("/users/{}/block", alice.id), Value::Null).await.ok(204);
+    bob.get(&path).await.refused(404, "NOT_FOUND");
+    bob.delete(&format!("/users/{}/block", alice.id)).await.ok(204);
+    alice.delete(&format!("/users/statuses/{}", made["id"].as_str().unwrap())).await.ok(204);
+    bob.get(&path).await.refused(404, "NOT_FOUND");
+    alice.post("/users/statuses", body).await.ok(201);
+    clock.advance(DAY / 2);
+    bob.get(&path).await.ok(200);
+    clock.advance(DAY / 2);
+    server.login(&bob.phone).await.get(&path).await.refused(404, "NOT_FOUND");
 }
 
 #[tokio::test]

@@ -72,6 +72,11 @@ impl Subject {
         done(&self.take(chat, by, 1, vec![join(user)]).await);
     }
 
+    pub(super) async fn set_picture(&self, chat: ChatId, by: UserId, avatar_url: String) {
+        let change = ProfileChange { avatar_url: Some(avatar_url), ..ProfileChange::default() };
+        done(&self.take(chat, by, 0, vec![Step::Profile(change)]).await);
+    }
+
     pub(super) async fn leave(&self, chat: ChatId, user: UserId) {
         done(&self.take(chat, user, 1, vec![leave(user)]).await);
     }

@@ -6,6 +6,7 @@
 #![allow(clippy::missing_panics_doc, reason = "a case that fails panics; that is what it is for")]
 
 pub mod annotation_store;
+pub mod blob_store;
 pub mod change_store;
 pub mod chat_store;
 pub mod contact_store;
@@ -14,6 +15,8 @@ pub mod event_bus;
 pub mod group_store;
 #[cfg(feature = "media")]
 pub mod hostile_media;
+pub mod media_store;
+pub mod media_uses;
 pub mod message_store;
 pub mod otp_store;
 pub mod presence_store;
@@ -22,6 +25,7 @@ pub mod rate_limiter;
 pub mod receipt_store;
 pub mod search_store;
 pub mod session_store;
+pub mod staging;
 pub mod status_store;
 pub mod typing_store;
 pub mod user_store;
@@ -220,6 +224,37 @@ macro_rules! conformance_cases {
                 starting_again_prolongs_and_is_not_new
                 stopping_what_was_not_started_is_nothing
                 an_expired_notice_is_returned_once
+            ]
+            blob_store: [
+                an_object_reads_back_whole_and_in_parts
+                a_range_past_the_end_is_cut_and_one_behind_it_is_empty
+                an_absent_object_reads_as_none
+                putting_again_replaces
+                a_deleted_object_is_gone_and_deleting_it_again_is_no_error
+                a_listing_is_in_the_order_of_keys_and_goes_on_after_the_last
+                a_large_file_is_put_and_read_in_pieces
+                a_store_that_can_be_used_is_healthy
+            ]
+            staging: [
+                a_staged_file_holds_what_was_written
+                a_dropped_staged_file_vanishes
+                a_staged_file_that_was_moved_away_stays_where_it_is
+            ]
+            media_store: [
+                what_was_inserted_reads_back
+                unknown_files_are_left_out
+                using_a_file_puts_its_release_off
+                a_released_file_is_gone_for_everybody_but_the_sweep
+                of_a_use_and_a_release_one_wins
+                unused_files_come_oldest_first_and_bounded
+                a_removed_file_is_gone
+            ]
+            media_uses: [
+                a_file_in_a_message_is_shown_to_those_who_can_see_the_message
+                a_deleted_or_expired_message_shows_no_file
+                profiles_and_groups_that_show_a_file_are_named
+                a_user_whose_status_shows_a_file_is_named
+                used_files_are_told_from_unused_ones
             ]
             rate_limiter: [
                 a_full_bucket_grants_its_count_and_not_one_more

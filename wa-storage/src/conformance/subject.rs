@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 use wa_core::event::{Event, Fact};
 use wa_core::ports::{
-    AnnotationStore, ChangeStore, ChatStore, ContactStore, DeviceTokenStore, Env as _, EnvExt as _, EventBus, EventHandler, GroupStore, MessageStore, OtpStore,
-    PresenceStore, PushQueue, RateLimiter, ReceiptStore, SearchStore, SessionStore, StatusStore, Stored, Subscription, TypingStore, UserStore,
+    AnnotationStore, BlobStore, ChangeStore, ChatStore, ContactStore, DeviceTokenStore, Env as _, EnvExt as _, EventBus, EventHandler, GroupStore, MediaStore,
+    MediaUses, MessageStore, OtpStore, PresenceStore, PushQueue, RateLimiter, ReceiptStore, SearchStore, SessionStore, Staging, StatusStore, Stored,
+    Subscription, TypingStore, UserStore,
 };
 use wa_core::testing::SimEnv;
 use wa_core::time::Timestamp;
@@ -44,6 +45,14 @@ pub struct Subject {
     pub chats: Arc<dyn ChatStore>,
     /// Groups.
     pub groups: Arc<dyn GroupStore>,
+    /// What is known of files.
+    pub media: Arc<dyn MediaStore>,
+    /// What refers to files.
+    pub media_uses: Arc<dyn MediaUses>,
+    /// Where files lie.
+    pub blobs: Arc<dyn BlobStore>,
+    /// Where uploads lie.
+    pub staging: Arc<dyn Staging>,
     /// Search.
     pub search: Arc<dyn SearchStore>,
     /// Accounts.
@@ -86,6 +95,10 @@ impl Subject {
             receipts: Arc::clone(&stores.receipts),
             chats: Arc::clone(&stores.chats),
             groups: Arc::clone(&stores.groups),
+            media: Arc::clone(&stores.media),
+            media_uses: Arc::clone(&stores.media_uses),
+            blobs: Arc::clone(&stores.blobs),
+            staging: Arc::clone(&stores.staging),
             search: Arc::clone(&stores.search),
             users: Arc::clone(&stores.users),
             contacts: Arc::clone(&stores.contacts),

@@ -11,6 +11,7 @@ mod deferred;
 mod device_token_store;
 mod group_store;
 mod indexer;
+mod media_store;
 mod message_row;
 mod message_store;
 mod places;
@@ -31,8 +32,8 @@ mod writer;
 use std::sync::Arc;
 
 use wa_core::ports::{
-    AnnotationStore, ChangeStore, ChatStore, ContactStore, DeviceTokenStore, Env, GroupStore, MessageStore, PushQueue, ReceiptStore, SearchStore, SessionStore,
-    StatusStore, Stored, UserStore,
+    AnnotationStore, ChangeStore, ChatStore, ContactStore, DeviceTokenStore, Env, GroupStore, MediaStore, MediaUses, MessageStore, PushQueue, ReceiptStore,
+    SearchStore, SessionStore, StatusStore, Stored, UserStore,
 };
 
 pub use db::PoolUse;
@@ -55,6 +56,8 @@ pub(crate) struct SqlStores {
     pub(crate) sessions: Arc<dyn SessionStore>,
     pub(crate) search: Arc<dyn SearchStore>,
     pub(crate) statuses: Arc<dyn StatusStore>,
+    pub(crate) media: Arc<dyn MediaStore>,
+    pub(crate) media_uses: Arc<dyn MediaUses>,
     pub(crate) device_tokens: Arc<dyn DeviceTokenStore>,
     pub(crate) push_queue: Arc<dyn PushQueue>,
     pub(crate) indexer: Arc<Indexer>,
@@ -96,6 +99,8 @@ impl SqlStores {
             push_queue: Arc::new(push_queue::SqlPushQueue::new(Arc::clone(&db), Arc::clone(&writer))),
             indexer: Arc::new(Indexer::new(Arc::clone(&search))),
             search,
+            media: Arc::new(media_store::SqlMediaStore::new(Arc::clone(&db), Arc::clone(&writer))),
+            media_uses: Arc::new(media_store::SqlMediaUses::new(Arc::clone(&db))),
             relay: Arc::new(Relay::new(Arc::clone(&db), Arc::clone(&writer), relay_end)),
             database: Database { db, writer, env },
         }

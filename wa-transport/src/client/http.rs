@@ -108,9 +108,10 @@ impl Client {
     /// Makes a call and reads the `data` of its answer.
     pub(super) async fn call<T: DeserializeOwned>(&self, call: Call) -> Result<T, ClientError> {
         let body = self.answer(&call).await?;
-        let envelope: Envelope<'_> = parse(&body)?;
-        let data = envelope.data.map_or("null", RawValue::get);
-        serde_json::from_str(data).map_err(|e| ClientError::Protocol(format!("{} {}: {e}", call.method, call.path)))
+        data_of(&body).map_err(|error| match error {
+            ClientError::Protocol(why) => ClientError::Protocol(format!("{} {}: {why}", call.method, call.path)),
+            error => error,
+        })
     }
 
     /// Makes a call of whose answer only the success matters.
@@ -207,12 +208,18 @@ impl Client {
     }
 }
 
+/// The `data` of an answer.
+pub(super) fn data_of<T: DeserializeOwned>(body: &[u8]) -> Result<T, ClientError> {
+    let envelope: Envelope<'_> = parse(body)?;
+    serde_json::from_str(envelope.data.map_or("null", RawValue::get)).map_err(|e| ClientError::Protocol(e.to_string()))
+}
+
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ClientError> {
     // An answer without a body (204) reads as an envelope of nothing.
     serde_json::from_slice(if body.is_empty() { b"{}" } else { body }).map_err(|e| ClientError::Protocol(e.to_string()))
 }
 
-fn refusal(status: u16, retry_after: Option<Duration>, body: &[u8]) -> ClientError {
+pub(super) fn refusal(status: u16, retry_after: Option<Duration>, body: &[u8]) -> ClientError {
     let envelope: Option<Envelope<'_>> = serde_json::from_slice(body).ok();
     let request_id = envelope.as_ref().and_then(|e| e.meta.as_ref()?.request_id.clone());
     match envelope.and_then(|e| e.error) {
@@ -230,7 +237,7 @@ fn refusal(status: u16, retry_after: Option<Duration>, body: &[u8]) -> ClientErr
     }
 }
 
-fn retry_after(response: &Response) -> Option<Duration> {
+pub(super) fn retry_after(response: &Response) -> Option<Duration> {
     response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 

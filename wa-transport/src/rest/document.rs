@@ -46,7 +46,7 @@ pub(super) fn announce_routes(document: &Value, metrics: &Metrics) {
     for (path, item) in paths {
         for (method, operation) in item.as_object().into_iter().flatten() {
             let statuses = operation["responses"].as_object().into_iter().flat_map(Map::keys);
-            for status in statuses.filter_map(|status| status.parse().ok()).filter(|status| (200..300).contains(status)) {
+            for status in statuses.filter_map(|status| status.parse().ok()).filter(|status| (200..400).contains(status)) {
                 metrics.http_route(&method.to_ascii_uppercase(), path, status);
             }
         }

@@ -19,8 +19,9 @@ use wa_core::ports::{Admission, Env, EnvExt as _};
 use super::envelope::{Meta, render};
 use super::error::ApiError;
 use super::extract::{Identity, bearer_token};
+use super::media::UPLOADS;
 use super::remote::{RemoteAddr, TrustedProxies};
-use super::{Rest, Shared};
+use super::{BASE_PATH, Rest, Shared};
 use crate::backend::Backend;
 use crate::metrics::Metrics;
 
@@ -153,10 +154,18 @@ fn method_label(method: &Method) -> &'static str {
 
 /// Ends a request that takes longer than it may. What it was writing may or may not have happened.
 pub(super) async fn deadline(State(rest): State<Shared>, request: Request, next: Next) -> Response {
-    match tokio::time::timeout(rest.backend.limits.request_timeout, next.run(request)).await {
+    let limits = &rest.backend.limits;
+    // A file takes as long as the client's line needs; whether it goes on is watched while it comes in.
+    let within = if is_upload(&request) { limits.upload_timeout } else { limits.request_timeout };
+    match tokio::time::timeout(within, next.run(request)).await {
         Ok(response) => response,
         Err(elapsed) => ApiError::from(Error::unavailable(elapsed)).into_response(),
     }
+}
+
+fn is_upload(request: &Request) -> bool {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
+    UPLOADS.iter().any(|(method, path)| request.method() == method && route.strip_suffix(path).is_some_and(|before| before.ends_with(BASE_PATH)))
 }
 
 /// Keeps browsers from guessing types.

@@ -11,9 +11,12 @@ mod document;
 mod envelope;
 mod error;
 mod extract;
+mod files;
 mod groups;
+mod media;
 mod messages;
 mod middleware;
+mod multipart;
 mod push;
 mod remote;
 mod search;
@@ -42,6 +45,7 @@ use crate::backend::Backend;
 pub use cors::{InvalidOrigin, Origins};
 pub(crate) use error::ApiError;
 pub(crate) use extract::bearer_token;
+pub use files::LocalFiles;
 pub(crate) use middleware::{Observer, observe};
 pub use remote::{InvalidNetwork, Network, TrustedProxies};
 
@@ -143,6 +147,7 @@ pub fn router(backend: Backend, options: RestOptions) -> Router {
         .route("/docs", get(system::docs))
         .route("/docs/", get(system::docs_index))
         .route("/docs/{*file}", get(system::docs_file))
+        .route("/media/files/{*path}", get(files::serve))
         .method_not_allowed_fallback(error::method_not_allowed);
     let mut all = system.nest(BASE_PATH, api);
     if options.catch_all {
@@ -186,6 +191,11 @@ fn api_routes(with_login: bool) -> OpenApiRouter<Shared> {
         .routes(routes!(statuses::own))
         .routes(routes!(statuses::delete))
         .routes(routes!(statuses::view))
+        .routes(routes!(media::set_mine))
+        .routes(routes!(media::set_of_chat))
+        .routes(routes!(media::upload))
+        .routes(routes!(media::get))
+        .routes(routes!(media::download))
         .routes(routes!(push::register, push::unregister))
         .routes(routes!(push::web_push_key))
         .routes(routes!(chats::list, chats::create))
@@ -211,9 +221,11 @@ fn api_routes(with_login: bool) -> OpenApiRouter<Shared> {
         .routes(routes!(sync::sync))
 }
 
-/// The routes of contract section 1.6, without an envelope.
+/// The routes of contract section 1.6, without an envelope, and the pictures of pages: what anybody may ask for, as often as
+/// they like.
 fn system_routes(with_metrics: bool) -> OpenApiRouter<Shared> {
-    let system = OpenApiRouter::new().routes(routes!(system::health)).routes(routes!(system::ready)).routes(routes!(system::openapi));
+    let system =
+        OpenApiRouter::new().routes(routes!(system::health)).routes(routes!(system::ready)).routes(routes!(system::openapi)).routes(routes!(media::avatar));
     if with_metrics { system.routes(routes!(system::metrics)) } else { system }
 }
 

@@ -9,6 +9,7 @@ use wa_core::api::{ChatApi, FanOutApi};
 use wa_core::error::{Error, Result};
 use wa_core::event::{Event, Fact};
 use wa_core::id::{ChatId, ConnectionId, UserId};
+use wa_core::link::Links;
 use wa_core::message::MessageView;
 use wa_core::ports::{Env, EventHandler, FanOut as _};
 use wa_core::session::Caller;
@@ -31,6 +32,7 @@ pub struct Delivery {
     hub: Arc<Hub>,
     fan_out: Arc<dyn FanOutApi>,
     chats: Arc<dyn ChatApi>,
+    links: Arc<Links>,
     env: Arc<dyn Env>,
 }
 
@@ -38,7 +40,7 @@ impl Delivery {
     /// Delivers to the sockets of this hub.
     #[must_use]
     pub fn new(hub: Arc<Hub>, backend: &Backend) -> Arc<Self> {
-        Arc::new(Self { hub, fan_out: backend.fan_out.clone(), chats: backend.chats.clone(), env: backend.env.clone() })
+        Arc::new(Self { hub, fan_out: backend.fan_out.clone(), chats: backend.chats.clone(), links: backend.links.clone(), env: backend.env.clone() })
     }
 
     async fn deliver(&self, event: &Event) -> Result<()> {
@@ -60,7 +62,13 @@ impl Delivery {
             Fact::ChatCreated { created_by, group: Some(chat), .. } => {
                 self.to_recipients(event, None, || CreatedChat { chat, created_by: *created_by }.frame(None, now).map(Outgoing::plain)).await?;
             }
-            Fact::ChatUpdated(updated) => self.to_recipients(event, None, || UpdatedChat::from(updated).frame(None, now).map(Outgoing::plain)).await?,
+            Fact::ChatUpdated(updated) => {
+                let mut updated = updated.clone();
+                if let Some(picture) = &mut updated.changes.profile.avatar_url {
+                    *picture = self.links.absolute(picture);
+                }
+                self.to_recipients(event, None, || UpdatedChat::from(&updated).frame(None, now).map(Outgoing::plain)).await?;
+            }
             Fact::MemberAdded(added) => self.to_recipients(event, None, || AddedMember::from(added).frame(None, now).map(Outgoing::plain)).await?,
             Fact::MemberRemoved(removed) => self.to_recipients(event, None, || RemovedMember::from(removed).frame(None, now).map(Outgoing::plain)).await?,
             Fact::MessageNew(new) if wa_core::faults::planted("event_lost") && new.message.seq.get() % 5 == 0 => {}

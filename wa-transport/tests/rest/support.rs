@@ -303,6 +303,9 @@ impl Default for Fixture {
 impl Fixture {
     pub(crate) fn router(self) -> Router {
         let backend = Backend {
+            media: Arc::new(NoMedia),
+            files: None,
+            links: Arc::default(),
             authenticator: Arc::new(Tokens),
             auth: self.auth.map(|auth| Arc::new(auth) as Arc<dyn AuthApi>),
             users: Arc::new(self.users),
@@ -322,6 +325,34 @@ impl Fixture {
 
     pub(crate) async fn ask(self, request: Request<Body>) -> Answer {
         ask(self.router(), request).await
+    }
+}
+
+/// No file is there, and none is taken.
+pub(crate) struct NoMedia;
+
+#[async_trait]
+impl MediaApi for NoMedia {
+    async fn begin(&self, _: &Caller, _: Purpose) -> Result<wa_core::upload::Upload> {
+        Err(wa_core::Error::unavailable("no files are taken"))
+    }
+    async fn store(&self, _: &Caller, _: wa_core::upload::Upload, _: wa_core::media::MediaKind, _: Option<String>) -> Result<wa_core::media::MediaView> {
+        Err(wa_core::Error::unavailable("no files are taken"))
+    }
+    async fn set_avatar(&self, _: &Caller, _: AvatarOf, _: wa_core::upload::Upload) -> Result<String> {
+        Err(wa_core::Error::unavailable("no files are taken"))
+    }
+    async fn get(&self, _: &Caller, _: MediaId) -> Result<wa_core::media::MediaView> {
+        Err(wa_core::Error::not_found(wa_core::error::Missing::Resource))
+    }
+    async fn download(&self, _: &Caller, _: MediaId) -> Result<String> {
+        Err(wa_core::Error::not_found(wa_core::error::Missing::Resource))
+    }
+    async fn avatar(&self, _: MediaId) -> Result<String> {
+        Err(wa_core::Error::not_found(wa_core::error::Missing::Resource))
+    }
+    async fn sweep(&self) -> Result<Swept> {
+        Ok(Swept::default())
     }
 }
 

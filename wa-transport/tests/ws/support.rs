@@ -415,6 +415,9 @@ impl World {
         let metrics = Metrics::new();
         let hub = Hub::new(limits.ws_connections, metrics.clone());
         let backend = Backend {
+            media: Arc::new(NoMedia),
+            files: None,
+            links: Arc::default(),
             authenticator: core.clone(),
             auth: None,
             users: Arc::new(MockUsers::new()),
@@ -598,5 +601,33 @@ impl Client {
                 return (code.into(), reason.to_owned());
             }
         }
+    }
+}
+
+/// No file is there, and none is taken.
+pub(crate) struct NoMedia;
+
+#[async_trait]
+impl MediaApi for NoMedia {
+    async fn begin(&self, _: &Caller, _: Purpose) -> Result<wa_core::upload::Upload> {
+        Err(wa_core::Error::unavailable("no files are taken"))
+    }
+    async fn store(&self, _: &Caller, _: wa_core::upload::Upload, _: wa_core::media::MediaKind, _: Option<String>) -> Result<wa_core::media::MediaView> {
+        Err(wa_core::Error::unavailable("no files are taken"))
+    }
+    async fn set_avatar(&self, _: &Caller, _: AvatarOf, _: wa_core::upload::Upload) -> Result<String> {
+        Err(wa_core::Error::unavailable("no files are taken"))
+    }
+    async fn get(&self, _: &Caller, _: MediaId) -> Result<wa_core::media::MediaView> {
+        Err(wa_core::Error::not_found(wa_core::error::Missing::Resource))
+    }
+    async fn download(&self, _: &Caller, _: MediaId) -> Result<String> {
+        Err(wa_core::Error::not_found(wa_core::error::Missing::Resource))
+    }
+    async fn avatar(&self, _: MediaId) -> Result<String> {
+        Err(wa_core::Error::not_found(wa_core::error::Missing::Resource))
+    }
+    async fn sweep(&self) -> Result<Swept> {
+        Ok(Swept::default())
     }
 }

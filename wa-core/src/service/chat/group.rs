@@ -126,15 +126,24 @@ impl ChatService {
     pub(super) async fn change_profile(&self, caller: &Caller, chat: ChatId, change: ProfileChange) -> Result<()> {
         let access = enter(&*self.deps.chats, chat, caller.user_id).await?;
         group::group_admin(&access.membership, caller.user_id)?;
-        let limits = &self.deps.limits;
+        let (limits, links) = (&self.deps.limits, self.deps.attachments.links());
         let [name, description, avatar_url] = fields::all([
             change.name.as_deref().map(|text| filled_line("name", text, limits.group_name_length)),
             change.description.as_deref().map(|text| line("description", text, limits.group_description_length, true)),
-            change.avatar_url.as_deref().map(avatar_url),
+            change.avatar_url.as_deref().map(|url| avatar_url(links.kept(url))),
         ])?;
         let wanted = ProfileChange { name, description, avatar_url, is_admin_only: change.is_admin_only };
         let (by, by_name) = (caller.user_id, self.deps.names.of(caller.user_id).await?);
-        self.apply(by, chat, Box::new(move |state| group::set_profile(state, by, &by_name, wanted))).await
+        let picture = wanted.avatar_url.clone();
+        let replaced = match &picture {
+            Some(_) => self.deps.chats.get(by, &[chat]).await?.into_iter().next().and_then(|listed| listed.chat.group).map(|group| group.avatar_url),
+            None => None,
+        };
+        self.apply(by, chat, Box::new(move |state| group::set_profile(state, by, &by_name, wanted))).await?;
+        if let Some(replaced) = replaced.filter(|replaced| Some(replaced) != picture.as_ref()) {
+            self.deps.attachments.let_go(&replaced).await;
+        }
+        Ok(())
     }
 
     pub(super) async fn add(&self, caller: &Caller, chat: ChatId, users: &[UserId]) -> Result<()> {

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 
 pub(super) use self::group::Departure;
 use super::access::enter;
+use super::attachments::Attachments;
 use super::inbox::{Detail, Inbox};
 use super::names::Names;
 use super::page_size;
@@ -39,6 +40,8 @@ pub struct ChatDeps {
     pub contacts: Arc<dyn ContactStore>,
     /// Names kept at hand, shared with the user service.
     pub names: Arc<Names>,
+    /// Files, and where people reach the server.
+    pub attachments: Arc<Attachments>,
     /// Time and randomness.
     pub env: Arc<dyn Env>,
     /// Limits.
@@ -62,7 +65,7 @@ impl ChatService {
     /// Chats over these ports.
     #[must_use]
     pub fn new(deps: ChatDeps) -> Self {
-        let people = People::new(Arc::clone(&deps.users), Arc::clone(&deps.contacts));
+        let people = People::new(Arc::clone(&deps.users), Arc::clone(&deps.contacts)).linked(deps.attachments.links());
         let inbox = Inbox { chats: Arc::clone(&deps.chats), messages: Arc::clone(&deps.messages), people };
         Self { deps, inbox }
     }

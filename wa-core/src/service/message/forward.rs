@@ -31,6 +31,9 @@ impl MessageService {
             reached.no_system()?;
             let message = &reached.message;
             let Some(content) = &message.content else { return Err(tombstone()) };
+            if !self.deps.attachments.again(content).await? {
+                return Err(Error::Conflict(Conflict::State("The file of this message is gone")));
+            }
             // A forward of a forward names the first source.
             let source = message.forwarded_from.unwrap_or(Source { chat_id: message.chat_id, message_id: message.id });
             let mut messages = Vec::with_capacity(targets.len());

@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use self::order::Order;
 use super::access::{enter, enter_by};
+use super::attachments::Attachments;
 use super::inbox::Inbox;
 use super::names::Names;
 use super::page_size;
@@ -56,6 +57,8 @@ pub struct MessageDeps {
     pub contacts: Arc<dyn ContactStore>,
     /// Names kept at hand, shared with the user service.
     pub names: Arc<Names>,
+    /// Files, and where people reach the server.
+    pub attachments: Arc<Attachments>,
     /// Time and randomness.
     pub env: Arc<dyn Env>,
     /// Limits.
@@ -80,7 +83,7 @@ impl MessageService {
     /// Messages over these ports.
     #[must_use]
     pub fn new(deps: MessageDeps) -> Self {
-        let people = People::new(Arc::clone(&deps.users), Arc::clone(&deps.contacts));
+        let people = People::new(Arc::clone(&deps.users), Arc::clone(&deps.contacts)).linked(deps.attachments.links());
         let inbox = Inbox { chats: Arc::clone(&deps.chats), messages: Arc::clone(&deps.messages), people };
         Self { deps, inbox, order: Arc::default() }
     }

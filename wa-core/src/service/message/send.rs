@@ -8,10 +8,12 @@ use crate::error::{Denied, Error, FieldError, Missing, Result};
 use crate::faults::planted;
 use crate::id::{ChatId, ConnectionId, MessageId, UserId};
 use crate::limits::Limits;
+use crate::media::MediaKind;
 use crate::message::{Content, Fingerprint, Message, MessageView};
 use crate::ports::{Appended, EnvExt, NewMessage, Reply};
 use crate::receipt::Status;
 use crate::service::access::{Access, enter};
+use crate::service::attachments::without_file;
 use crate::session::Caller;
 
 /// A request whose fields are in order.
@@ -33,11 +35,6 @@ impl Draft {
             errors.push(FieldError { field: "client_msg_id".to_owned(), message });
         }
         match Content::parse(&message.kind, &message.payload, limits) {
-            // There are no uploads yet, so no id can name one.
-            Ok(content) if content.media_id().is_some() => {
-                errors.push(FieldError { field: "payload.media_id".to_owned(), message: "is no file that you uploaded".to_owned() });
-                Err(Error::Validation(errors))
-            }
             Ok(content) if errors.is_empty() => Ok(Self {
                 chat_id: message.chat_id,
                 client_msg_id: message.client_msg_id,
@@ -144,7 +141,10 @@ impl MessageService {
             match appended? {
                 Appended::Stored(message) => {
                     let preview = decision.reply.map(|reply| reply.preview);
-                    return Ok(Sent { message: MessageView::of(&message, Status::Sent, preview), duplicate: false });
+                    let mut sent = [MessageView::of(&message, Status::Sent, preview)];
+                    self.deps.attachments.enrich(&mut sent).await;
+                    let [message] = sent;
+                    return Ok(Sent { message, duplicate: false });
                 }
                 Appended::Duplicate(message) => return self.repeated(Some(&access), message).await,
                 Appended::KeyConflict => {
@@ -160,6 +160,9 @@ impl MessageService {
         let withheld_from = permission(access)?;
         let membership = &access.membership;
         known_mentions(&draft.content, membership)?;
+        if let (Some(id), Some(kind)) = (draft.content.media_id(), MediaKind::of_message(draft.content.kind())) {
+            self.deps.attachments.own(access.user_id(), id, kind, "payload.media_id").await?;
+        }
         let reply = match draft.reply_to {
             Some(id) => {
                 let unknown = || Error::invalid("reply_to_message_id", "must be a message of this chat that you can see");
@@ -195,7 +198,7 @@ impl MessageService {
         let view = match access {
             Some(access) => self.views(access, vec![message]).await?.into_iter().next().ok_or(Error::not_found(Missing::Message))?,
             // Who has left learns no more of the chat than that it was sent.
-            None => MessageView::of(&message, Status::Sent, None),
+            None => without_file(MessageView::of(&message, Status::Sent, None)),
         };
         Ok(Sent { message: view, duplicate: true })
     }

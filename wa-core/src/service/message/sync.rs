@@ -94,6 +94,7 @@ impl MessageService {
                 chat,
             });
         }
+        self.deps.attachments.enrich(items.iter_mut().flat_map(|item| &mut item.messages)).await;
         Ok(items)
     }
 }

@@ -73,10 +73,12 @@ impl MessageService {
             return Ok(Vec::new());
         }
         let states = self.states(access.user_id(), [&*access.membership]).await?;
-        self.views_with(access, &states, messages).await
+        let mut views = self.views_with(access, &states, messages).await?;
+        self.deps.attachments.enrich(&mut views).await;
+        Ok(views)
     }
 
-    /// As [`Self::views`], with the states at hand.
+    /// As [`Self::views`], with the states at hand; files are left to the caller, who looks them up for all chats at once.
     pub(super) async fn views_with(&self, access: &Access, states: &States, messages: Vec<Message>) -> Result<Vec<MessageView>> {
         if messages.is_empty() {
             return Ok(Vec::new());
@@ -121,6 +123,7 @@ impl MessageService {
         for (access, messages) in entered {
             views.extend(self.views_with(&access, &states, messages).await?);
         }
+        self.deps.attachments.enrich(&mut views).await;
         Ok(views)
     }
 

@@ -27,6 +27,7 @@ fn service(membership: Option<Membership>, silent: &'static [UserId]) -> FanOutS
     let mut users = MockUserStore::new();
     users.expect_privacy().returning(move |ids| Ok(settings_of(ids, |user, settings| settings.read_receipts = !silent.contains(&user))));
     FanOutService::new(FanOutDeps {
+        attachments: super::no_attachments(),
         chats: Arc::new(chats),
         messages: Arc::new(MockMessageStore::new()),
         users: Arc::new(users),
@@ -192,6 +193,7 @@ async fn presence_goes_to_those_watchers_who_may_see_it() {
             Ok(relations)
         });
         let service = FanOutService::new(FanOutDeps {
+            attachments: super::no_attachments(),
             chats: Arc::new(MockChatStore::new()),
             messages: Arc::new(MockMessageStore::new()),
             users: Arc::new(users),
@@ -209,6 +211,7 @@ async fn presence_of_somebody_whose_settings_are_not_known_goes_to_nobody() {
     let mut contacts = MockContactStore::new();
     contacts.expect_relations().returning(|pairs| Ok(strangers(pairs)));
     let service = FanOutService::new(FanOutDeps {
+        attachments: super::no_attachments(),
         chats: Arc::new(MockChatStore::new()),
         messages: Arc::new(MockMessageStore::new()),
         users: Arc::new(users),
@@ -229,6 +232,7 @@ async fn what_cannot_be_looked_up_is_not_sent() {
     let mut chats = MockChatStore::new();
     chats.expect_membership().returning(|_| down());
     let service = FanOutService::new(FanOutDeps {
+        attachments: super::no_attachments(),
         chats: Arc::new(chats),
         messages: Arc::new(MockMessageStore::new()),
         users: Arc::new(MockUserStore::new()),
@@ -282,6 +286,7 @@ async fn a_source_is_named_to_those_who_may_read_it() {
     let located = source.located();
     messages.expect_locate().returning(move |_| Ok(vec![located]));
     let service = FanOutService::new(FanOutDeps {
+        attachments: super::no_attachments(),
         chats: Arc::new(chats),
         messages: Arc::new(messages),
         users: Arc::new(MockUserStore::new()),

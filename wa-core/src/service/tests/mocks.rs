@@ -85,7 +85,7 @@ mock! {
     #[async_trait]
     impl MediaUses for MediaUses {
         async fn is_sent_to(&self, id: MediaId, user: UserId, now: Timestamp) -> Stored<bool>;
-        async fn shown_by(&self, id: MediaId, limit: usize) -> Stored<Vec<Showing>>;
+        async fn shown_by(&self, media: &Media, limit: usize) -> Stored<Vec<Showing>>;
         async fn used(&self, ids: &[MediaId]) -> Stored<Vec<MediaId>>;
     }
 }

@@ -20,6 +20,7 @@ use crate::limits::Limits;
 use crate::message::{Content, Message, Rev, Seq, Text};
 use crate::ports::{Env, Stored};
 use crate::privacy::{PrivacySettings, Relation};
+use crate::service::{AttachmentDeps, Attachments};
 use crate::session::Caller;
 use crate::testing::SimEnv;
 use crate::time::Timestamp;
@@ -40,6 +41,23 @@ fn limits() -> Arc<Limits> {
 
 fn caller(user_id: UserId) -> Caller {
     Caller { user_id, device_id: DeviceId::from_uuid(Uuid::from_u128(0xd)) }
+}
+
+/// Files of which none is asked for.
+fn no_attachments() -> Arc<Attachments> {
+    attachments(mocks::MockMediaStore::new(), mocks::MockBlobStore::new(), env(), Limits::default())
+}
+
+fn attachments(media: mocks::MockMediaStore, blobs: mocks::MockBlobStore, env: Arc<SimEnv>, limits: Limits) -> Arc<Attachments> {
+    let deps = AttachmentDeps {
+        media: Arc::new(media),
+        uses: Arc::new(mocks::MockMediaUses::new()),
+        blobs: Arc::new(blobs),
+        links: Arc::default(),
+        env,
+        limits: Arc::new(limits),
+    };
+    Arc::new(Attachments::new(deps))
 }
 
 fn down<T>() -> Stored<T> {

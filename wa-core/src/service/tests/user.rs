@@ -39,6 +39,7 @@ impl Ports {
         let users = Arc::new(self.users);
         let (env, limits) = (env(), limits());
         UserService::new(UserDeps {
+            attachments: super::no_attachments(),
             names: Arc::new(Names::new(users.clone(), env.clone(), &limits)),
             users,
             contacts: Arc::new(self.contacts),

@@ -18,6 +18,8 @@ pub(super) enum On {
     Status,
     Chat,
     Message,
+    /// An uploaded file.
+    File,
 }
 
 /// Who of those who may see it may do it.
@@ -40,6 +42,8 @@ pub(super) struct Row {
     pub(super) on: On,
     /// `$chat`, `$message` and the like stand for the scene's ids.
     pub(super) body: Value,
+    /// The part of a form that is sent instead, with a picture in it.
+    pub(super) part: Option<&'static str>,
     /// What is appended to the path.
     pub(super) query: &'static str,
     pub(super) ok: u16,
@@ -53,12 +57,17 @@ pub(super) struct Row {
 }
 
 const fn row(on: On, ok: u16) -> Row {
-    Row { on, body: Value::Null, query: "", ok, needs: Needs::Anybody, refuses_tombstones: false, passes_over: false, but: Vec::new() }
+    Row { on, body: Value::Null, part: None, query: "", ok, needs: Needs::Anybody, refuses_tombstones: false, passes_over: false, but: Vec::new() }
 }
 
 impl Row {
     fn body(mut self, body: Value) -> Self {
         self.body = body;
+        self
+    }
+
+    const fn part(mut self, part: &'static str) -> Self {
+        self.part = Some(part);
         self
     }
 
@@ -102,10 +111,13 @@ impl Row {
             On::Status => Refused(404, "NOT_FOUND"),
             On::Chat => Refused(404, "CHAT_NOT_FOUND"),
             On::Message => Refused(404, "MESSAGE_NOT_FOUND"),
+            On::File => Refused(404, "NOT_FOUND"),
         };
         let may = match (object, caller) {
             (Object::Absent | Object::Gone | Object::Hidden | Object::Withheld, _) => return absent,
-            (Object::Self_ | Object::OwnDevice | Object::OtherUser | Object::OwnStatus, _) => true,
+            (Object::UnsentFile, _) => return absent,
+            (Object::SentFile, Caller::Stranger | Caller::Left | Caller::Kicked) => return absent,
+            (Object::Self_ | Object::OwnDevice | Object::OtherUser | Object::OwnFile | Object::SentFile | Object::OwnStatus, _) => true,
             // Whose status it is does not matter to who may not delete it.
             (Object::OtherStatus, _) if self.needs == Needs::Sender => return absent,
             (Object::OtherDevice, _) | (_, Caller::Stranger) => return absent,
@@ -165,6 +177,12 @@ pub(super) fn of(operation: &str) -> Option<Row> {
         "DELETE /users/statuses/{id}" => row(On::Status, 204).needs(Sender),
         "POST /users/statuses/{id}/view" => row(On::Status, 204),
 
+        "POST /media/upload" => row(On::Caller, 201).part("file"),
+        "PUT /users/me/avatar" => row(On::Caller, 200).part("avatar"),
+        "PUT /chats/{id}/avatar" => row(On::Chat, 200).part("avatar").needs(Admin),
+        // What these lead to is fetched, too.
+        "GET /media/{id}" | "GET /media/{id}/download" => row(On::File, 200),
+        "GET /media/avatars/{id}" => row(On::Nobody, 200),
         // A token of each caller's own, or the rows would take it from each other.
         "PUT /users/me/fcm-token" => row(On::Caller, 204).body(json!({ "token": "$fresh" })),
         "DELETE /users/me/fcm-token" => row(On::Caller, 204).body(json!({ "token": "$fresh" })),

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Caller, Nobody, Object, On};
-use crate::support::{Person, TestServer, fresh_phone};
+use crate::media::png;
+use crate::support::{Answer, Person, TestServer, fresh_phone, http};
 
 /// The people. Everybody is logged in once.
 #[derive(Clone)]
@@ -43,6 +45,12 @@ pub(super) struct Cast {
     own_device: String,
     otp: (String, String),
     refresh: String,
+    /// The picture of the admin.
+    avatar: String,
+    /// A file of the victim's that was not sent.
+    unsent: String,
+    /// By user: a file of theirs.
+    files: BTreeMap<String, String>,
     pub(super) scene: Arc<Scene>,
 }
 
@@ -56,6 +64,8 @@ pub(super) struct Scene {
     tombstone: String,
     hidden: String,
     code: String,
+    /// A file in a message of the group.
+    sent_file: String,
     /// By user: a message of theirs in the group.
     messages: BTreeMap<String, String>,
     own_status: String,
@@ -64,6 +74,19 @@ pub(super) struct Scene {
 
 fn id(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("no id: {value}")).to_owned()
+}
+
+impl Person {
+    /// Sends a picture as this part of a form.
+    async fn form(&self, method: reqwest::Method, path: &str, part: &'static str) -> Answer {
+        let form = Form::new().text("type", "image").part(part, Part::bytes(png(8, 8, 1)).file_name("a.png"));
+        Answer::of(http().request(method, format!("http://{}/api/v1{path}", self.address)).bearer_auth(&self.access).multipart(form)).await
+    }
+
+    /// The id of a file of theirs.
+    async fn upload(&self) -> String {
+        id(&self.form(reqwest::Method::POST, "/media/upload", "file").await.ok(201)["media_id"])
+    }
 }
 
 impl Cast {
@@ -100,7 +123,17 @@ impl Cast {
         for person in [&left, &admin] {
             person.delete(&format!("/chats/{gone}/participants/{}", person.id)).await.ok(204);
         }
+        let avatar = admin.form(reqwest::Method::PUT, "/users/me/avatar", "avatar").await.ok(200);
+        let avatar = id(&avatar["avatar_url"]).rsplit('/').next().unwrap().to_owned();
+        let unsent = victim.upload().await;
+        let mut files = BTreeMap::new();
+        for person in [&stranger, &member] {
+            files.insert(person.id.clone(), person.upload().await);
+        }
         let mut cast = Self {
+            avatar,
+            unsent,
+            files,
             server,
             admin,
             member,
@@ -187,6 +220,9 @@ impl Scene {
         for person in [admin, member] {
             person.delete(&format!("/messages/{hidden}?for=me")).await.ok(204);
         }
+        let sent_file = victim.upload().await;
+        let message = json!({ "client_msg_id": Uuid::new_v4(), "type": "image", "payload": { "media_id": sent_file } });
+        victim.post(&format!("/chats/{group}/messages"), message).await.ok(201);
         let newest = id(&victim.say(&group, "the newest").await["message_id"]);
         let pair = admin.chat_with(member).await;
         let pair_newest = id(&admin.say(&pair, "hello").await["message_id"]);
@@ -196,7 +232,7 @@ impl Scene {
         let status = json!({ "type": "text", "content": "hello" });
         let own_status = id(&member.post("/users/statuses", status.clone()).await.ok(201)["id"]);
         let other_status = id(&victim.post("/users/statuses", status).await.ok(201)["id"]);
-        Self { group, pair, pair_newest, newest, tombstone, hidden, code, messages, own_status, other_status }
+        Self { group, pair, pair_newest, newest, tombstone, hidden, code, sent_file, messages, own_status, other_status }
     }
 
     /// What a change would show in.
@@ -225,12 +261,16 @@ impl Scene {
             (Object::Tombstone, _) => self.tombstone.clone(),
             (Object::Hidden, _) => self.hidden.clone(),
             (Object::Withheld, _) => cast.withheld.clone(),
+            (Object::Self_, On::Nobody) => cast.avatar.clone(),
             (Object::Self_, _) => person.id.clone(),
             (Object::OtherUser, _) => cast.other.clone(),
             (Object::OwnDevice, _) => cast.own_device.clone(),
             (Object::OwnStatus, _) => self.own_status.clone(),
             (Object::OtherStatus, _) => self.other_status.clone(),
             (Object::OtherDevice, _) => cast.victim.device.clone(),
+            (Object::OwnFile, _) => cast.files[&person.id].clone(),
+            (Object::SentFile, _) => self.sent_file.clone(),
+            (Object::UnsentFile, _) => cast.unsent.clone(),
         }
     }
 

@@ -1,0 +1,41 @@
+//! Where the bytes of uploaded files lie, and where they lie before it is known what they are.
+
+mod local;
+mod staging;
+
+use std::io;
+use std::path::Path;
+
+use tokio::task::spawn_blocking;
+use wa_core::error::StoreError;
+use wa_core::ports::Stored;
+
+pub(crate) use local::LocalBlobStore;
+pub(crate) use staging::LocalStaging;
+
+/// A file that cannot be read or written: the disk may be full, away or slow, and may work later.
+fn failed(error: io::Error) -> StoreError {
+    StoreError::unavailable("files", error)
+}
+
+/// Does what waits for a disk where it holds nobody up.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Stored<T> {
+    spawn_blocking(work).await.map_err(|error| StoreError::other("files", error))?.map_err(failed)
+}
+
+/// Makes a folder for this user alone, with those above it.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+/// Lets names made in, or removed from, a folder outlive a power failure.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    std::fs::File::open(folder)?.sync_all()?;
+    let _ = folder;
+    Ok(())
+}
