@@ -240,7 +240,9 @@ fn keep_evidence(wrong: &[String], data: &Path, people: &[Person]) -> PathBuf {
     std::fs::create_dir_all(&folder).unwrap();
     for file in std::fs::read_dir(data).unwrap() {
         let file = file.unwrap();
-        std::fs::copy(file.path(), folder.join(file.file_name())).unwrap();
+        if file.file_type().unwrap().is_file() {
+            std::fs::copy(file.path(), folder.join(file.file_name())).unwrap();
+        }
     }
     let mut text = wrong.join("\n");
     for person in people {

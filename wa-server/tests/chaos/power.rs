@@ -159,7 +159,7 @@ async fn record(planted: Option<&'static str>, messages: usize, random: &mut Ran
 
     let bytes = std::fs::read(machine.record()).unwrap();
     let data = machine.root().join("data");
-    let last = std::fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path());
+    let last = std::fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
     let last = last.filter(|path| !path.to_string_lossy().ends_with(".lock") && !path.to_string_lossy().ends_with("-shm"));
     let last = last.map(|path| (path.strip_prefix(machine.root()).unwrap().to_owned(), std::fs::read(&path).unwrap())).collect();
     let acknowledged = std::mem::take(&mut *notes.lock().unwrap());
