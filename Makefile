@@ -54,9 +54,10 @@ lint: ## Check formatting, lints and documentation, with warnings denied
 fmt: ## Format the code
 	$(CARGO) fmt --all
 
-bench: ## Measure delivery beside bare relays, then the core and the stores, in about five minutes
-	$(CARGO) build --profile $(PROFILE) -p wa-server -p wa-benches --bin wa-server --bin delivery
+bench: ## Measure delivery and uploads beside bare relays and copies, then the core and the stores, in about six minutes
+	$(CARGO) build --profile $(PROFILE) -p wa-server -p wa-benches --bin wa-server --bin delivery --bin media
 	target/$(PROFILE)/delivery $(ARGS)
+	target/$(PROFILE)/media $(ARGS)
 	$(CARGO) bench --profile $(PROFILE) -p wa-benches --benches -- --warm-up-time 1 --measurement-time 3
 
 migrate-up: ## Make or complete the tables of the configured database

@@ -9,7 +9,7 @@
 #                                    is run if there are none
 #
 # A service is a file <name>.sh here that defines <name>_install, <name>_start and <name>_env. One that this machine cannot
-# have is left out with a note; with WA_REQUIRE_SERVICES=1 that is a failure. Tests that need one are ignored unless they are
+# have is left out with a note; with WA_REQUIRE_SERVICES=1 that is a failure, unless it sets <name>_optional. Tests that need one are ignored unless they are
 # asked for (make test asks for those whose service runs), and have its name in theirs.
 set -euo pipefail
 
@@ -63,7 +63,7 @@ is_running() {
 }
 
 up() {
-  local service missing=0
+  local service optional missing=0
   mkdir -p "$state"
   mkdir -p "$cache" 2>/dev/null || true
   for service in "$@"; do
@@ -74,7 +74,8 @@ up() {
     mkdir -p "$state/$service/data"
     if ! "${service}_install" "$cache/$service" >"$state/$service/install.log" 2>&1; then
       note "$service cannot be installed here: $(tail -n 1 "$state/$service/install.log")"
-      missing=1
+      optional="${service}_optional"
+      [ -n "${!optional:-}" ] || missing=1
       end "$state/$service"
     elif ! "${service}_start" "$cache/$service" "$state/$service"; then
       note "$service does not start: $(tail -n 3 "$state/$service/log" 2>/dev/null)"

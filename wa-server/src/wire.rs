@@ -419,7 +419,7 @@ async fn open(config: &Config, limits: &Limits, links: &Arc<Links>, key: Option<
         match wa_storage::open(&storage, Arc::clone(env)).await {
             Ok(stores) => return Ok(stores),
             Err(error @ (OpenError::Folder { .. } | OpenError::Unusable { .. })) if attempt < ATTEMPTS => {
-                tracing::warn!(%error, attempt, "the database cannot be opened; trying again");
+                tracing::warn!(%error, attempt, "storage cannot be opened; trying again");
                 tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(attempt - 1)).await;
                 attempt += 1;
             }

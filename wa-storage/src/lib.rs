@@ -16,7 +16,10 @@ mod sql;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::timeout;
+use wa_core::error::StoreError;
 use wa_core::limits::Limits;
 use wa_core::link::{FileSigner, Links};
 use wa_core::ports::{
@@ -61,7 +64,8 @@ impl StorageConfig {
 /// Where uploaded files lie.
 #[derive(Clone)]
 pub struct MediaConfig {
-    /// `file://path` with a relative or absolute path, or `temporary:` for a folder that goes when the store is closed.
+    /// `file://path` with a relative or absolute path; `s3://[key:secret@]bucket?endpoint=…&region=…&public_endpoint=…`; or
+    /// `temporary:` for a folder that goes when the store is closed.
     pub url: String,
     /// The folder for uploads under way; `None`: a temporary one. It should be on the disk on which the files lie.
     pub staging: Option<PathBuf>,
@@ -177,12 +181,14 @@ pub struct Health {
 }
 
 impl Stores {
-    /// Tries every dependency out: the database is read and written.
-    pub async fn health(&self) -> Vec<Health> {
+    /// Tries every dependency out, all at once: the database is read and written. One that takes longer does not work.
+    pub async fn health(&self, patience: Duration) -> Vec<Health> {
+        let late = |name| move |_| Err(StoreError::unavailable(name, "it does not answer in time"));
+        let (database, media) = tokio::join!(timeout(patience, self.database.probe()), timeout(patience, self.blobs.check()));
         vec![
-            Health { name: "database", state: self.database.probe().await },
+            Health { name: "database", state: database.unwrap_or_else(late("database")) },
             Health { name: "cache", state: Ok(()) },
-            Health { name: "media", state: self.blobs.check().await },
+            Health { name: "media", state: media.unwrap_or_else(late("media")) },
         ]
     }
 
@@ -212,11 +218,12 @@ pub async fn open(config: &StorageConfig, env: Arc<dyn Env>) -> Result<Stores, O
         let scheme = config.cache.split(':').next().unwrap_or_default();
         return Err(OpenError::Unsupported { key: "cache", found: format!("{scheme}:…"), supported: "memory:" });
     }
+    // First, so that no database has to be closed again if an object store is not reached.
+    let Blobs { blobs, staging, files } = open_blobs(&config.media, &env).await?;
     let db = match Location::database(&config.database)? {
         Location::File(path) => sql::Db::open_file(&path, config.readers).await?,
         Location::Memory => sql::Db::open_memory(config.readers).await?,
     };
-    let Blobs { blobs, staging, files } = open_blobs(&config.media, &env)?;
     let sql = sql::SqlStores::new(db, Arc::clone(&env));
     Ok(Stores {
         messages: sql.messages,
@@ -253,32 +260,50 @@ struct Blobs {
     files: Option<FileSigner>,
 }
 
-fn open_blobs(config: &MediaConfig, env: &Arc<dyn Env>) -> Result<Blobs, OpenError> {
-    let temporary = || tempfile::tempdir().map_err(|source| OpenError::Folder { path: std::env::temp_dir(), source });
-    let (root, mut goes) = match config.url.split_once(':') {
-        Some(("temporary", "")) => {
-            let folder = temporary()?;
-            (folder.path().join("media"), Some(folder))
+/// A place for files.
+enum Place {
+    Folder(PathBuf),
+    #[cfg(feature = "s3")]
+    Bucket,
+}
+
+impl Place {
+    fn of(url: &str) -> Result<Option<Self>, OpenError> {
+        match url.split_once(':') {
+            Some(("temporary", "")) => Ok(None),
+            Some(("file", path)) if !path.trim_start_matches('/').is_empty() => Ok(Some(Self::Folder(path.strip_prefix("//").unwrap_or(path).into()))),
+            #[cfg(feature = "s3")]
+            Some(("s3", _)) => Ok(Some(Self::Bucket)),
+            _ => {
+                let scheme = url.split(':').next().unwrap_or_default();
+                let supported = if cfg!(feature = "s3") { "file://<path>, s3://<bucket> and temporary:" } else { "file://<path> and temporary:" };
+                Err(OpenError::Unsupported { key: "media", found: format!("{scheme}:…"), supported })
+            }
         }
-        Some(("file", path)) if !path.trim_start_matches('/').is_empty() => (PathBuf::from(path.strip_prefix("//").unwrap_or(path)), None),
-        _ => {
-            let scheme = config.url.split(':').next().unwrap_or_default();
-            return Err(OpenError::Unsupported { key: "media", found: format!("{scheme}:…"), supported: "file://<path> and temporary:" });
-        }
+    }
+}
+
+async fn open_blobs(config: &MediaConfig, env: &Arc<dyn Env>) -> Result<Blobs, OpenError> {
+    let place = Place::of(&config.url)?;
+    let goes = match (&place, &config.staging) {
+        (Some(_), Some(_)) => None,
+        _ => Some(tempfile::tempdir().map_err(|source| OpenError::Folder { path: std::env::temp_dir(), source })?),
     };
-    let staging = match (&config.staging, &goes) {
-        (Some(folder), _) => folder.clone(),
-        (None, Some(folder)) => folder.path().join("staging"),
-        (None, None) => {
-            let folder = temporary()?;
-            let path = folder.path().join("staging");
-            goes = Some(folder);
-            path
-        }
-    };
+    let beside = |name: &str| goes.as_ref().map(|folder| folder.path().join(name)).unwrap_or_default();
     let folder = |path: &std::path::Path| {
         let path = path.to_owned();
         move |source| OpenError::Folder { path, source }
+    };
+    let staging = config.staging.clone().unwrap_or_else(|| beside("staging"));
+    let staging: Arc<dyn Staging> = Arc::new(blob::LocalStaging::open(staging.clone()).map_err(folder(&staging))?);
+    let root = match place {
+        Some(Place::Folder(root)) => root,
+        None => beside("media"),
+        #[cfg(feature = "s3")]
+        Some(Place::Bucket) => {
+            let blobs = blob::S3BlobStore::open(&config.url, goes).await?;
+            return Ok(Blobs { blobs: Arc::new(blobs), staging, files: None });
+        }
     };
     let key = config.key.unwrap_or_else(|| {
         let mut key = [0; 32];
@@ -286,7 +311,6 @@ fn open_blobs(config: &MediaConfig, env: &Arc<dyn Env>) -> Result<Blobs, OpenErr
         key
     });
     let signer = FileSigner::new(key, Arc::clone(&config.links));
-    let staging = blob::LocalStaging::open(staging.clone()).map_err(folder(&staging))?;
     let blobs = blob::LocalBlobStore::open(root.clone(), goes, signer.clone(), Arc::clone(env)).map_err(folder(&root))?;
-    Ok(Blobs { blobs: Arc::new(blobs), staging: Arc::new(staging), files: Some(signer) })
+    Ok(Blobs { blobs: Arc::new(blobs), staging, files: Some(signer) })
 }

@@ -64,6 +64,18 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// What is said of the object store is not usable.
+    #[error("storage.media: {reason}")]
+    ObjectStore {
+        /// What is wrong, and the fix. The URL, which may hold a password, is not repeated.
+        reason: String,
+    },
+    /// The object store does not answer, or not as it should.
+    #[error("storage.media: the bucket cannot be used ({reason}); check that the server runs, its endpoint, and the credentials")]
+    ObjectStoreDown {
+        /// Why.
+        reason: String,
+    },
     /// The database library does not do.
     #[error("{0}")]
     Library(String),

@@ -24,6 +24,35 @@ async fn in_a_file() -> Subject {
 wa_storage::conformance_tests! { sqlite_memory: in_memory() }
 wa_storage::conformance_tests! { sqlite_file: in_a_file() }
 
+/// A store whose files lie in a fresh bucket of the server that `WA_TEST_S3` names.
+#[cfg(feature = "s3")]
+async fn in_a_bucket() -> Subject {
+    let server = std::env::var("WA_TEST_S3").expect("WA_TEST_S3 names an S3 server: run `make services-up` and do what it says");
+    let bucket = format!("whatsapp-media-{}", uuid::Uuid::now_v7().simple());
+    let mut config = StorageConfig::in_memory();
+    config.media.url = server.replace("whatsapp-media", &bucket);
+    Subject::open(&config).await.expect("a store in a bucket opens")
+}
+
+/// Tests of the cases of the one port that a bucket serves.
+#[cfg(feature = "s3")]
+macro_rules! bucket_tests {
+    (() $($port:ident: [$($case:ident)*])*) => {
+        $(bucket_tests! { @ $port $($case)* })*
+    };
+    (@ blob_store $($case:ident)*) => {
+        mod s3 {
+            mod blob_store {
+                $(wa_storage::conformance_test! { [#[ignore = "needs an S3 server"]] blob_store $case super::super::in_a_bucket() })*
+            }
+        }
+    };
+    (@ $port:ident $($case:ident)*) => {};
+}
+
+#[cfg(feature = "s3")]
+wa_storage::conformance_cases! { [bucket_tests] () }
+
 macro_rules! case_names {
     (() $($port:ident: [$($case:ident)*])*) => {
         &[$((stringify!($port), &[$(stringify!($case)),*])),*]

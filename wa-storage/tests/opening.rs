@@ -25,7 +25,7 @@ async fn refused(path: &Path) -> OpenError {
 async fn made(folder: &Path) -> PathBuf {
     let path = folder.join("wa.db");
     let stores = open_at(&path).await.expect("it is made");
-    for state in stores.health().await {
+    for state in stores.health(std::time::Duration::from_secs(20)).await {
         state.state.expect("it is healthy");
     }
     stores.close().await.expect("it closes");

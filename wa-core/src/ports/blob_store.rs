@@ -83,7 +83,8 @@ pub trait BlobStore: Send + Sync {
     /// Reads an object, or the part of it that lies in the range (its end is cut to the object's). `None` if it is absent.
     async fn read(&self, key: &ObjectKey, range: Option<Range<u64>>) -> Stored<Option<Blob>>;
 
-    /// A URL under which anybody can fetch the object (GET, HEAD, with `Range`) for a while, without any other credential.
+    /// A URL under which anybody can fetch the object (GET, with `Range`) for a while, without any other credential. HEAD may be
+    /// refused: signatures of S3 are good for one method.
     /// The object's type is that of its format. It need not exist.
     async fn presign(&self, key: &ObjectKey, how: &Presign) -> Stored<String>;
 

@@ -86,13 +86,24 @@ impl Default for ServerConfig {
 }
 
 /// The section `[storage]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StorageConfig {
     /// The URL of the database; `None`: the SQLite file `wa.db` in the data directory.
     pub database: Option<String>,
     /// The URL of the object store for uploaded files; `None`: the folder `media` in the data directory.
     pub media: Option<String>,
+}
+
+impl std::fmt::Debug for StorageConfig {
+    /// URLs may hold passwords, which end at the `@`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown = |url: &Option<String>| match url.as_deref().and_then(|url| url.rsplit_once('@')) {
+            Some((secret, rest)) => Some(format!("{}://…@{rest}", secret.split(':').next().unwrap_or_default())),
+            None => url.clone(),
+        };
+        f.debug_struct("StorageConfig").field("database", &shown(&self.database)).field("media", &shown(&self.media)).finish()
+    }
 }
 
 /// The section `[auth]`.
@@ -360,11 +371,13 @@ fn storage(from: &mut Reader) -> StorageConfig {
     from.unsupported("storage.cache", &["memory:"], "remove it, or write \"memory:\": other caches come in a later release");
     from.unsupported("storage.events", &["memory:"], "remove it, or write \"memory:\": other event buses come in a later release");
     let media = from.take("storage.media", None, |raw| {
-        let fix = "write file://path/to/folder, or remove it for the folder media under server.data_dir";
+        let fix = "write file://path/to/folder or s3://bucket?endpoint=URL, or remove it for the folder media under server.data_dir";
         let url = text(raw, fix)?;
         match url.split_once("://") {
             Some(("file", path)) if !path.trim_start_matches('/').is_empty() => Ok(Some(url)),
+            Some(("s3", bucket)) if !bucket.is_empty() => Ok(Some(url)),
             Some(("file", _)) => problem("names no folder", fix),
+            Some(("s3", _)) => problem("names no bucket", fix),
             _ => problem("is not the URL of an object store", fix),
         }
     });

@@ -201,7 +201,8 @@ fn every_broken_configuration_says_what_where_and_what_to_do() {
         ("dev mode for everybody", dev("0.0.0.0:8080")),
         ("PostgreSQL", env(&[("WA_STORAGE__DATABASE", "postgres://wa:hunter2@db/wa")])),
         ("another store for messages", toml("[storage]\nmessages = 'sqlite://other.db'")),
-        ("Redis and NATS and S3", toml("[storage]\ncache = 'redis://r'\nevents = 'nats://n'\nmedia = 's3://b'")),
+        ("Redis and NATS", toml("[storage]\ncache = 'redis://r'\nevents = 'nats://n'")),
+        ("a bucket without a name", toml("[storage]\nmedia = 's3://'")),
         ("no database at all", toml("[storage]\ndatabase = 'wa.db'")),
         ("a database without a file", toml("[storage]\ndatabase = 'sqlite://'")),
         ("split roles", env(&[("WA_SERVER__ROLES", "auth,user"), ("WA_PEERS__USER__GRPC", "http://10.0.0.5:9082")])),
@@ -246,4 +247,13 @@ proptest! {
     fn no_environment_makes_it_panic(name in "WA_[A-Za-z_ä]{0,24}", value in ".{0,40}") {
         let _ = parse(&env(&[(&name, &value)]));
     }
+}
+
+#[test]
+fn credentials_in_urls_do_not_show() {
+    let url = "s3://key:hunter2@whatsapp-media?endpoint=http://127.0.0.1:9000";
+    let config = Config::from_toml(&format!("[storage]\nmedia = '{url}'")).expect("it is read");
+    assert_eq!(config.storage.media.as_deref(), Some(url));
+    let shown = format!("{config:?}");
+    assert!(shown.contains("s3://…@whatsapp-media?endpoint=") && !shown.contains("hunter2"), "{shown}");
 }

@@ -1,6 +1,8 @@
 //! Where the bytes of uploaded files lie, and where they lie before it is known what they are.
 
 mod local;
+#[cfg(feature = "s3")]
+mod s3;
 mod staging;
 
 use std::io;
@@ -11,6 +13,8 @@ use wa_core::error::StoreError;
 use wa_core::ports::Stored;
 
 pub(crate) use local::LocalBlobStore;
+#[cfg(feature = "s3")]
+pub(crate) use s3::S3BlobStore;
 pub(crate) use staging::LocalStaging;
 
 /// A file that cannot be read or written: the disk may be full, away or slow, and may work later.

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use ::s3::{self as client, AddressingStyle, Auth, Client, Credentials};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use s3::{AddressingStyle, Auth, Client, Credentials};
+use tempfile::TempDir;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
@@ -26,23 +27,24 @@ use wa_core::time::Timestamp;
 
 use crate::OpenError;
 
+#[cfg(test)]
+mod tests;
+
 const NAME: &str = "object store";
 /// For everything but the bytes of files: below the five seconds within which every request is answered.
 const ANSWER: Duration = Duration::from_secs(4);
 /// For one attempt of it, so that a second one still has time.
 const ATTEMPT: Duration = Duration::from_millis(1900);
-/// For bytes of a file to go on: longer than any pause of a network that works.
-const STALL: Duration = Duration::from_secs(15);
+/// For bytes of a file to go on, and for the server to say that it has them all: longer than any pause of one that works.
+const STALL: Duration = Duration::from_secs(8);
+/// How often it is looked at meanwhile.
+const STALL_TICKS: u32 = 4;
 /// For a whole file, and for a connection that hands one out.
 const TRANSFER: Duration = Duration::from_secs(15 * 60);
 /// Bytes of a file that are held at a time.
 const PIECE: usize = 128 << 10;
 /// Objects in one page of a listing (S3 gives no more).
 const PAGE: usize = 1000;
-/// Tries to reach the server at the start, the first after this long and each after twice as long as the one before.
-const TRIES: u32 = 5;
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-
 /// What a URL says of a bucket: `s3://[key:secret@]bucket?endpoint=…&region=…&public_endpoint=…`.
 pub(crate) struct S3Config {
     bucket: String,
@@ -75,15 +77,17 @@ impl S3Config {
             }
         }
         let from_environment = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let region = region.or_else(|| from_environment("AWS_REGION")).or_else(|| from_environment("AWS_DEFAULT_REGION")).unwrap_or_else(|| "us-east-1".to_owned());
+        let region =
+            region.or_else(|| from_environment("AWS_REGION")).or_else(|| from_environment("AWS_DEFAULT_REGION")).unwrap_or_else(|| "us-east-1".to_owned());
         let endpoint = endpoint.unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
         let public_endpoint = public_endpoint.unwrap_or_else(|| endpoint.clone());
         let auth = match (url.username(), url.password()) {
-            ("", None) => Auth::from_env().or_else(|_| Auth::from_profile_env()).map_err(|_| {
+            ("", None) => credentials_outside().ok_or_else(|| {
                 wrong("there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, write them to ~/.aws/credentials, or into the URL")
             })?,
             (key, Some(secret)) => {
-                let decode = |text: &str| percent_decode_str(text).decode_utf8().map(std::borrow::Cow::into_owned).map_err(|_| wrong("its credentials are no UTF-8"));
+                let decode =
+                    |text: &str| percent_decode_str(text).decode_utf8().map(std::borrow::Cow::into_owned).map_err(|_| wrong("its credentials are no UTF-8"));
                 Auth::Static(Credentials::new(decode(key)?, decode(secret)?).map_err(|_| wrong("its credentials are not usable"))?)
             }
             (_, None) => return Err(wrong("it has a key without a secret; write s3://<key>:<secret>@<bucket>")),
@@ -92,9 +96,23 @@ impl S3Config {
     }
 
     fn client(&self, endpoint: &str, attempt: Duration, attempts: u32) -> Result<Client, OpenError> {
-        let wrong = |error: s3::Error| OpenError::ObjectStore { reason: error.to_string() };
+        let wrong = |error: client::Error| OpenError::ObjectStore { reason: error.to_string() };
         let builder = Client::builder(endpoint).map_err(wrong)?.region(&self.region).auth(self.auth.clone());
-        builder.addressing_style(AddressingStyle::Path).timeout(attempt).max_attempts(attempts).base_retry_delay(Duration::from_millis(50)).build().map_err(wrong)
+        builder
+            .addressing_style(AddressingStyle::Path)
+            .timeout(attempt)
+            .max_attempts(attempts)
+            .base_retry_delay(Duration::from_millis(50))
+            .build()
+            .map_err(wrong)
+    }
+}
+
+/// Credentials of the environment, else of the usual files.
+fn credentials_outside() -> Option<Auth> {
+    match Auth::from_env() {
+        Ok(auth) => Some(auth),
+        Err(_) => Auth::from_profile_env().ok(),
     }
 }
 
@@ -116,6 +134,8 @@ pub(crate) struct S3BlobStore {
     slow: Client,
     /// As people reach the server.
     public: Client,
+    /// The folder of uploads under way, if it goes with the store.
+    _temporary: Option<TempDir>,
 }
 
 impl fmt::Debug for S3BlobStore {
@@ -128,33 +148,21 @@ impl S3BlobStore {
     /// Reaches the server and makes the bucket if it is not there. New buckets are private.
     ///
     /// # Errors
-    /// If the URL is not usable, or the server was not reached in five attempts.
-    pub(crate) async fn open(url: &str) -> Result<Self, OpenError> {
-        let store = Self::new(&S3Config::parse(url)?)?;
-        let mut pause = FIRST_PAUSE;
-        for attempt in 1.. {
-            match store.check().await {
-                Ok(()) => break,
-                Err(error) if attempt == TRIES => {
-                    return Err(OpenError::ObjectStore {
-                        reason: format!("the bucket cannot be used ({}); check that the server runs, its endpoint and the credentials", error.source),
-                    });
-                }
-                Err(error) => tracing::warn!(attempt, error = %error.source, "the object store is not reached yet"),
-            }
-            tokio::time::sleep(pause).await;
-            pause *= 2;
-        }
+    /// If the URL is not usable, or the server cannot be reached.
+    pub(crate) async fn open(url: &str, temporary: Option<TempDir>) -> Result<Self, OpenError> {
+        let store = Self::new(S3Config::parse(url)?, temporary)?;
+        store.check().await.map_err(|error| OpenError::ObjectStoreDown { reason: error.source.to_string() })?;
         Ok(store)
     }
 
     /// The bucket as it is, without asking anybody.
-    fn new(config: &S3Config) -> Result<Self, OpenError> {
+    fn new(config: S3Config, temporary: Option<TempDir>) -> Result<Self, OpenError> {
         Ok(Self {
             quick: config.client(&config.endpoint, ATTEMPT, 2)?,
             slow: config.client(&config.endpoint, TRANSFER, 1)?,
             public: config.client(&config.public_endpoint, ATTEMPT, 1)?,
-            bucket: config.bucket.clone(),
+            bucket: config.bucket,
+            _temporary: temporary,
         })
     }
 
@@ -171,24 +179,21 @@ impl S3BlobStore {
         let body = body.inspect(move |piece| _ = count.fetch_add(piece.as_ref().map_or(0, Bytes::len) as u64 + 1, Ordering::Relaxed));
         let put = self.slow.objects().put(&self.bucket, key.to_string()).content_type(key.format().mime()).body_stream_sized(body, length);
         let mut sending = std::pin::pin!(put.send());
-        let mut before = None;
-        loop {
-            match timeout(STALL, &mut sending).await {
-                Ok(sent) => return sent.map(drop).map_err(failed),
-                Err(_) => {
-                    let now = taken.load(Ordering::Relaxed);
-                    if before == Some(now) {
-                        return Err(StoreError::unavailable(NAME, "it stopped taking an upload"));
-                    }
-                    before = Some(now);
-                }
+        let (mut before, mut idle) = (0, 0);
+        while idle < STALL_TICKS {
+            if let Ok(sent) = timeout(STALL / STALL_TICKS, &mut sending).await {
+                return sent.map(drop).map_err(failed);
             }
+            let now = taken.load(Ordering::Relaxed);
+            idle = if now == before { idle + 1 } else { 0 };
+            before = now;
         }
+        Err(StoreError::unavailable(NAME, "it stopped taking an upload"))
     }
 }
 
 /// What a request gives in time; none for what is absent.
-async fn answered<T>(request: impl Future<Output = s3::Result<T>>) -> Stored<Option<T>> {
+async fn answered<T>(request: impl Future<Output = client::Result<T>>) -> Stored<Option<T>> {
     match timeout(ANSWER, request).await {
         Ok(Ok(answer)) => Ok(Some(answer)),
         Ok(Err(error)) if error.status().is_some_and(|status| status.as_u16() == 404) => Ok(None),
@@ -198,12 +203,12 @@ async fn answered<T>(request: impl Future<Output = s3::Result<T>>) -> Stored<Opt
 }
 
 /// Down, slow, full or refusing: all may work later. What the server answered in full, and addresses, stay out of it.
-fn failed(error: s3::Error) -> StoreError {
+fn failed(error: client::Error) -> StoreError {
     match error {
-        s3::Error::Api { status, code, .. } | s3::Error::RateLimited { status, code, .. } => {
+        client::Error::Api { status, code, .. } | client::Error::RateLimited { status, code, .. } => {
             StoreError::unavailable(NAME, format!("it answered {status} {}", code.unwrap_or_default()))
         }
-        s3::Error::Transport { message, source } => {
+        client::Error::Transport { message, source } => {
             let innermost = source.as_ref().map(|source| std::iter::successors(Some(&**source as &dyn std::error::Error), |error| error.source()));
             let innermost = innermost.and_then(Iterator::last).map(ToString::to_string).unwrap_or_default();
             StoreError::unavailable(NAME, format!("{message}: {innermost}"))
@@ -329,7 +334,7 @@ impl BlobBody for Nothing {
 
 /// An object that is being read.
 struct S3Body {
-    stream: Pin<Box<dyn Stream<Item = s3::Result<Bytes>> + Send>>,
+    stream: Pin<Box<dyn Stream<Item = client::Result<Bytes>> + Send>>,
     left: u64,
 }
 

@@ -63,7 +63,7 @@ impl Ffmpeg {
     /// Looks for the program; none, with one warning, where there is none.
     pub(super) fn find(mut config: FfmpegConfig) -> Option<Self> {
         let Some(program) = locate(&config.program) else {
-            tracing::warn!(program = %config.program.display(), "FFmpeg was not found: videos get no thumbnails; install it, or say where it is in media.ffmpeg");
+            tracing::warn!(program = %config.program.display(), "FFmpeg was not found: videos get no thumbnails; install it to have them, and start again");
             return None;
         };
         config.program = program;
