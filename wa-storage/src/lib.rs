@@ -218,13 +218,21 @@ pub async fn open(config: &StorageConfig, env: Arc<dyn Env>) -> Result<Stores, O
         let scheme = config.cache.split(':').next().unwrap_or_default();
         return Err(OpenError::Unsupported { key: "cache", found: format!("{scheme}:…"), supported: "memory:" });
     }
-    // First, so that no database has to be closed again if an object store is not reached.
-    let Blobs { blobs, staging, files } = open_blobs(&config.media, &env).await?;
     let db = match Location::database(&config.database)? {
         Location::File(path) => sql::Db::open_file(&path, config.readers).await?,
         Location::Memory => sql::Db::open_memory(config.readers).await?,
     };
     let sql = sql::SqlStores::new(db, Arc::clone(&env));
+    // Only whoever has the database may empty the folder of uploads under way.
+    let Blobs { blobs, staging, files } = match open_blobs(&config.media, &env).await {
+        Ok(blobs) => blobs,
+        Err(error) => {
+            if let Err(unclosed) = sql.database.close().await {
+                tracing::warn!(error = %unclosed, "the database was not closed cleanly");
+            }
+            return Err(error);
+        }
+    };
     Ok(Stores {
         messages: sql.messages,
         changes: sql.changes,
