@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{bench, chat, chats, completions, contacts, devices, group, history, login, logout, media, messages, profile, search, send, tail};
+use crate::commands::{
+    bench, chat, chats, completions, contacts, devices, group, history, login, logout, media, messages, profile, search, send, status, tail,
+};
 use crate::output::{Format, Output};
 use crate::session::{Account, DEFAULT_PROFILE, DEFAULT_SERVER};
 
@@ -69,6 +71,8 @@ pub(crate) enum Command {
     Group(group::Group),
     Chat(chat::Chat),
     Send(send::Send),
+    #[command(subcommand)]
+    Status(status::Status),
     Tail(tail::Tail),
     History(history::History),
     Search(search::Search),

@@ -112,6 +112,8 @@ ids! {
     EventId;
     /// One open socket, from upgrade to close.
     ConnectionId;
+    /// What somebody shows for a day.
+    StatusId;
     /// One place that pushes go to.
     PushTokenId;
 }

@@ -27,6 +27,7 @@ pub mod search;
 pub mod service;
 pub mod session;
 pub mod star;
+pub mod status_post;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod time;

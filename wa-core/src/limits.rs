@@ -197,6 +197,14 @@ pub struct Limits {
     /// Events waiting for one subscriber of the memory bus before publishing waits.
     pub bus_queue: usize,
 
+    /// Characters of a text status.
+    pub status_length: usize,
+    /// Statuses that one user shows at a time.
+    pub statuses: usize,
+    /// Statuses of contacts in one answer, the newest.
+    pub status_list: usize,
+    /// Viewers of one status that are named, the first.
+    pub status_viewers: usize,
     /// Push tokens of one user; past these the one unused longest goes.
     pub device_tokens: usize,
     /// Pushes on their way at a time, of phones and of browsers each.
@@ -302,6 +310,10 @@ impl Default for Limits {
             typing_ttl: Duration::from_secs(5),
             typing_notices: 100_000,
             bus_queue: 1024,
+            status_length: 700,
+            statuses: 100,
+            status_list: 1000,
+            status_viewers: 1000,
             device_tokens: 20,
             push_in_flight: 64,
             push_windows: 100_000,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use tokio::time::Instant;
-use wa_core::api::{AuthApi, Authenticator, ChatApi, MediaApi, MessageApi, PresenceApi, PushApi, UserApi};
+use wa_core::api::{AuthApi, Authenticator, ChatApi, MediaApi, MessageApi, PresenceApi, PushApi, StatusApi, UserApi};
 use wa_core::event::Event;
 use wa_core::id::DeviceId;
 use wa_core::ports::{Env, EventBus, EventHandler, FanOut as _, PushSender, SmsSender, Subscription};
@@ -177,6 +177,12 @@ impl Chat {
     #[must_use]
     pub fn presence(&self) -> &Arc<dyn PresenceApi> {
         &self.wired.backend.presence
+    }
+
+    /// What people show for a day.
+    #[must_use]
+    pub fn statuses(&self) -> &Arc<dyn StatusApi> {
+        &self.wired.backend.statuses
     }
 
     /// Where pushes go.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
-use wa_core::api::{MediaApi, MessageApi, PresenceApi, Swept};
+use wa_core::api::{MediaApi, Swept};
 use wa_storage::Stores;
+use wa_transport::Backend;
 use wa_transport::metrics::Metrics;
 
 /// How much later than at its time the end of typing may be told.
@@ -13,6 +14,9 @@ const TYPING: Duration = Duration::from_millis(250);
 
 /// How long after its time a message may still take up room; nobody sees it any more.
 const EXPIRY: Duration = Duration::from_secs(5);
+
+/// The same of a status.
+const STATUS_EXPIRY: Duration = Duration::from_secs(60);
 
 /// How old gauges may be.
 const GAUGES: Duration = Duration::from_secs(1);
@@ -40,15 +44,17 @@ pub(crate) async fn sweep(media: Arc<dyn MediaApi>) {
     }
 }
 
-/// Ends typing notices that ran out, deletes messages whose time has come and what ended groups left, and keeps the gauges
+/// Ends typing notices that ran out, deletes messages and statuses whose time has come and what ended groups left, and keeps the gauges
 /// true, for ever.
-pub(crate) async fn run(presence: Arc<dyn PresenceApi>, messages: Arc<dyn MessageApi>, stores: Arc<Stores>, metrics: Metrics) {
+pub(crate) async fn run(backend: Backend, stores: Arc<Stores>) {
+    let Backend { presence, messages, statuses, metrics, .. } = backend;
     let every = |period| {
         let mut interval = interval(period);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         interval
     };
     let (mut typing, mut expiry, mut gauges, mut purge) = (every(TYPING), every(EXPIRY), every(GAUGES), every(PURGE));
+    let mut status_expiry = every(STATUS_EXPIRY);
     loop {
         tokio::select! {
             _ = typing.tick() => {
@@ -61,6 +67,11 @@ pub(crate) async fn run(presence: Arc<dyn PresenceApi>, messages: Arc<dyn Messag
                 Ok(true) => expiry.reset_immediately(),
                 Ok(false) => {}
                 Err(error) => tracing::debug!(%error, "expired messages are deleted later"),
+            },
+            _ = status_expiry.tick() => match statuses.expire().await {
+                Ok(true) => status_expiry.reset_immediately(),
+                Ok(false) => {}
+                Err(error) => tracing::debug!(%error, "expired statuses are deleted later"),
             },
             _ = gauges.tick() => measure(&stores, &metrics),
             _ = purge.tick() => purge_ended_groups(&stores).await,

@@ -15,7 +15,7 @@ use wa_core::link::{FileSigner, Links};
 use wa_core::ports::{Env, EventBus, PushSender, SmsSender, Subscription};
 use wa_core::service::{
     AttachmentDeps, Attachments, AuthConfig, AuthDeps, AuthService, ChatDeps, ChatService, FanOutDeps, FanOutService, MediaDeps, MediaService, MessageDeps,
-    MessageService, Names, NotificationDeps, NotificationService, PresenceDeps, PresenceService, TokenSigner, UserDeps, UserService,
+    MessageService, Names, NotificationDeps, NotificationService, PresenceDeps, PresenceService, StatusDeps, StatusService, TokenSigner, UserDeps, UserService,
 };
 use wa_storage::media::{Inspector, InspectorConfig};
 use wa_storage::{MediaConfig, OpenError, StorageConfig, Stores};
@@ -114,8 +114,7 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
     });
     // Every metric exists from the start.
     housekeeping::measure(&stores, &backend.metrics);
-    let housekeeping =
-        tokio::spawn(housekeeping::run(Arc::clone(&backend.presence), Arc::clone(&backend.messages), Arc::clone(&stores), backend.metrics.clone()));
+    let housekeeping = tokio::spawn(housekeeping::run(backend.clone(), Arc::clone(&stores)));
     let sweep = tokio::spawn(housekeeping::sweep(Arc::clone(&backend.media)));
     Ok(Wired {
         readiness: Arc::new(ServerReadiness::new(Arc::clone(&stores))),
@@ -387,6 +386,14 @@ fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Opti
             users: Arc::clone(&stores.users),
             contacts: Arc::clone(&stores.contacts),
             bus: Arc::clone(bus),
+            env: Arc::clone(&env),
+            limits: Arc::clone(&limits),
+        })),
+        statuses: Arc::new(StatusService::new(StatusDeps {
+            statuses: Arc::clone(&stores.statuses),
+            attachments: Arc::clone(&attachments),
+            users: Arc::clone(&stores.users),
+            contacts: Arc::clone(&stores.contacts),
             env: Arc::clone(&env),
             limits: Arc::clone(&limits),
         })),

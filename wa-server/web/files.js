@@ -17,21 +17,32 @@ export function kindOf(file) {
 }
 
 /** Uploads a file; `onProgress` is told how much of it is done, from 0 to 1. */
-export async function upload(file, kind, onProgress) {
-  const token = await accessToken();
+export function upload(file, kind, onProgress) {
   const form = new FormData();
   form.append('type', kind); // first, so that a file that is too large for it is refused soon
   form.append('file', file);
+  return send('POST', '/media/upload', form, onProgress);
+}
+
+/** Makes a file the picture of the signed-in user. */
+export function setPicture(file) {
+  const form = new FormData();
+  form.append('avatar', file);
+  return send('PUT', '/users/me/avatar', form, () => {});
+}
+
+async function send(method, path, form, onProgress) {
+  const token = await accessToken();
   return new Promise((done, failed) => {
     const request = new XMLHttpRequest(); // fetch tells nothing of how far an upload got
-    request.open('POST', '/api/v1/media/upload');
+    request.open(method, `/api/v1${path}`);
     request.setRequestHeader('Authorization', `Bearer ${token}`);
     request.upload.onprogress = (e) => e.lengthComputable && onProgress(e.loaded / e.total);
     request.onerror = () => failed(new ApiError(0, 'NETWORK', ''));
     request.onload = () => {
       let answer = null;
       try { answer = JSON.parse(request.responseText); } catch { /* a proxy's error page */ }
-      if (request.status === 201 && answer) return done(answer.data);
+      if (request.status < 300 && answer) return done(answer.data);
       const { code = 'UNAVAILABLE', message = `The server answered ${request.status}.`, details } = answer?.error ?? {};
       failed(new ApiError(request.status, code, message, details, Number(request.getResponseHeader('Retry-After')) || 0));
     };

@@ -2,6 +2,7 @@
 
 import { api, explain, open, session } from './api.js';
 import { $, avatar, confirmed, dialog, h, moment, toast } from './dom.js';
+import { setPicture } from './files.js';
 import { showNewGroup } from './groups.js';
 
 export const field = (label, input, hint) => h('label', { class: 'field' }, h('span', null, label), input, hint && h('small', null, hint));
@@ -88,11 +89,13 @@ async function profileForm(app) {
   await app.loadProfile();
   const name = h('input', { value: app.profile.display_name, maxlength: 64, autocomplete: 'name' });
   const about = h('input', { value: app.profile.status_text, maxlength: 140 });
+  const picture = h('input', { type: 'file', accept: 'image/jpeg,image/png,image/webp' });
   return form('Save profile', async () => {
+    if (picture.files[0]) await setPicture(picture.files[0]);
     app.profile = await api('PATCH', '/users/me', { display_name: name.value.trim(), status_text: about.value.trim() });
     app.changed();
     toast('Profile saved.');
-  }, field('Name', name, 'Shown to the people you write to'), field('About', about));
+  }, field('Name', name, 'Shown to the people you write to'), field('About', about), field('Picture', picture, 'JPEG, PNG or WebP, 5 MB at most'));
 }
 
 async function privacyForm() {

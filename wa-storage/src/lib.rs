@@ -24,7 +24,7 @@ use wa_core::limits::Limits;
 use wa_core::link::{FileSigner, Links};
 use wa_core::ports::{
     AnnotationStore, BlobStore, ChangeStore, ChatStore, ContactStore, DeviceTokenStore, Env, GroupStore, MediaStore, MediaUses, MessageStore, OtpStore,
-    PresenceStore, PushQueue, RateLimiter, ReceiptStore, SearchStore, SessionStore, Staging, Stored, TypingStore, UserStore,
+    PresenceStore, PushQueue, RateLimiter, ReceiptStore, SearchStore, SessionStore, Staging, StatusStore, Stored, TypingStore, UserStore,
 };
 
 pub use open::OpenError;
@@ -144,6 +144,8 @@ pub struct Stores {
     pub rate_limiter: Arc<dyn RateLimiter>,
     /// Finds messages by their words.
     pub search: Arc<dyn SearchStore>,
+    /// Statuses and who has seen them.
+    pub statuses: Arc<dyn StatusStore>,
     /// What is known of uploaded files.
     pub media: Arc<dyn MediaStore>,
     /// What refers to uploaded files.
@@ -218,13 +220,21 @@ pub async fn open(config: &StorageConfig, env: Arc<dyn Env>) -> Result<Stores, O
         let scheme = config.cache.split(':').next().unwrap_or_default();
         return Err(OpenError::Unsupported { key: "cache", found: format!("{scheme}:…"), supported: "memory:" });
     }
-    // First, so that no database has to be closed again if an object store is not reached.
-    let Blobs { blobs, staging, files } = open_blobs(&config.media, &env).await?;
     let db = match Location::database(&config.database)? {
         Location::File(path) => sql::Db::open_file(&path, config.readers).await?,
         Location::Memory => sql::Db::open_memory(config.readers).await?,
     };
     let sql = sql::SqlStores::new(db, Arc::clone(&env));
+    // Only whoever has the database may empty the folder of uploads under way.
+    let Blobs { blobs, staging, files } = match open_blobs(&config.media, &env).await {
+        Ok(blobs) => blobs,
+        Err(error) => {
+            if let Err(unclosed) = sql.database.close().await {
+                tracing::warn!(error = %unclosed, "the database was not closed cleanly");
+            }
+            return Err(error);
+        }
+    };
     Ok(Stores {
         messages: sql.messages,
         changes: sql.changes,
@@ -240,6 +250,7 @@ pub async fn open(config: &StorageConfig, env: Arc<dyn Env>) -> Result<Stores, O
         typing: Arc::new(memory::MemoryTypingStore::new(config.typing_notices)),
         rate_limiter: Arc::new(memory::MemoryRateLimiter::new(env)),
         search: sql.search,
+        statuses: sql.statuses,
         media: sql.media,
         media_uses: sql.media_uses,
         blobs,

@@ -46,6 +46,8 @@ const SQLITE: &[Embedded] = embedded! { "sqlite":
     23 "0023_search",
     24 "0024_media",
     25 "0025_message_media",
+    27 "0027_statuses",
+    28 "0028_status_viewers",
     29 "0029_push_queue",
 };
 

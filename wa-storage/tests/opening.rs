@@ -129,6 +129,19 @@ async fn a_path_that_cannot_be_used_is_named() {
     assert!(matches!(&error, OpenError::Unusable { path, .. } if path == folder.path()), "{error}");
 }
 
+#[cfg(feature = "s3")]
+#[tokio::test]
+async fn a_database_is_let_go_of_if_its_object_store_is_not_reached() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("wa.db");
+    let mut config = StorageConfig::new(url(&path));
+    // Nobody listens there.
+    config.media.url = "s3://key:hunter2@whatsapp-media?endpoint=http://127.0.0.1:9".to_owned();
+    let error = open(&config, Arc::new(SimEnv::new(1))).await.map(drop).expect_err("nobody answers");
+    assert!(matches!(error, OpenError::ObjectStoreDown { .. }) && !error.to_string().contains("hunter2"), "{error}");
+    open_at(&path).await.expect("it can be opened again").close().await.expect("it closes");
+}
+
 const TABLES: &str = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> '_sqlx_migrations' ORDER BY name";
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wa_core::api::{AuthApi, Authenticator, ChatApi, FanOutApi, MediaApi, MessageApi, PresenceApi, PushApi, UserApi};
+use wa_core::api::{AuthApi, Authenticator, ChatApi, FanOutApi, MediaApi, MessageApi, PresenceApi, PushApi, StatusApi, UserApi};
 use wa_core::limits::Limits;
 use wa_core::link::Links;
 use wa_core::ports::{Env, RateLimiter};
@@ -31,6 +31,8 @@ pub struct Backend {
     pub links: Arc<Links>,
     /// Presence and typing.
     pub presence: Arc<dyn PresenceApi>,
+    /// What people show for a day.
+    pub statuses: Arc<dyn StatusApi>,
     /// Where pushes go.
     pub push: Arc<dyn PushApi>,
     /// Who gets an event.

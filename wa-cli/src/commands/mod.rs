@@ -15,6 +15,7 @@ pub(crate) mod messages;
 pub(crate) mod profile;
 pub(crate) mod search;
 pub(crate) mod send;
+pub(crate) mod status;
 pub(crate) mod tail;
 
 use crate::args::{Args, Command};
@@ -33,6 +34,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         Command::Group(command) => command.run(&account, output).await,
         Command::Chat(command) => command.run(&account, output).await,
         Command::Send(command) => command.run(&account, output).await,
+        Command::Status(command) => command.run(&account, output).await,
         Command::Tail(command) => command.run(&account, output).await,
         Command::Search(command) => command.run(&account, output).await,
         Command::Messages(command) => command.run(&account, output).await,

@@ -8,6 +8,7 @@ mod media;
 mod message;
 mod presence;
 mod push;
+mod status;
 mod user;
 
 pub use auth::{AuthApi, Authenticator, LoggedIn, LoggedInUser, OtpRequested, VerifyOtp};
@@ -20,4 +21,5 @@ pub use message::{
 };
 pub use presence::PresenceApi;
 pub use push::{PushApi, RegisterDevice, SubscriptionKeys};
+pub use status::{NewStatus, StatusApi};
 pub use user::{PrivacyUpdate, Provision, UserApi};

@@ -18,7 +18,7 @@ pub struct SubscriptionKeys {
 }
 
 /// A device that wants pushes.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RegisterDevice {
     /// The token that FCM gave the app; of a browser, the endpoint of its subscription.

@@ -25,6 +25,7 @@ mod search_store;
 mod session_store;
 mod sms_sender;
 mod staging;
+mod status_store;
 mod typing_store;
 mod user_store;
 
@@ -52,6 +53,7 @@ pub use search_store::{SearchBounds, SearchStore};
 pub use session_store::{NewRotation, NewSession, SessionStore};
 pub use sms_sender::SmsSender;
 pub use staging::{StagedFile, Staging};
+pub use status_store::StatusStore;
 pub use typing_store::TypingStore;
 pub use user_store::{Erased, NewUser, UserStore};
 

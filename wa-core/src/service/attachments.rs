@@ -144,6 +144,12 @@ impl Attachments {
         Ok(self.deps.media.remove(&[media.id]).await?)
     }
 
+    /// How many files are kept at hand.
+    #[cfg(test)]
+    pub(super) fn kept_files(&self) -> usize {
+        self.kept().len()
+    }
+
     /// Forgets a file.
     fn forget(&self, id: MediaId) {
         self.kept().remove(&id);

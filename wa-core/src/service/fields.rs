@@ -24,6 +24,12 @@ pub(super) fn filled_line(field: &'static str, text: &str, max: usize) -> Result
     if line.is_empty() { Err(FieldError { field: field.to_owned(), message: format!("must have 1 to {max} characters") }) } else { Ok(line) }
 }
 
+/// A text that may break, and is not empty.
+pub(super) fn filled_text(field: &'static str, text: &str, max: usize) -> Result<String, FieldError> {
+    let text = line(field, text, max, true)?;
+    if text.is_empty() { Err(FieldError { field: field.to_owned(), message: format!("must have 1 to {max} characters") }) } else { Ok(text) }
+}
+
 /// The address of a picture: none, one on the web, or one on this server.
 pub(super) fn avatar_url(text: &str) -> Result<String, FieldError> {
     let text = text.trim();

@@ -16,6 +16,7 @@ mod otp;
 mod people;
 mod presence;
 mod rate;
+mod status;
 #[cfg(test)]
 mod tests;
 pub mod token;
@@ -30,6 +31,7 @@ pub use message::{MessageDeps, MessageService};
 pub use names::Names;
 pub use notification::{Delivered, NotificationDeps, NotificationService};
 pub use presence::{PresenceDeps, PresenceService};
+pub use status::{StatusDeps, StatusService};
 pub use token::TokenSigner;
 pub use user::{UserDeps, UserService};
 

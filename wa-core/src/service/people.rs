@@ -10,6 +10,7 @@ use crate::id::UserId;
 use crate::link::Links;
 use crate::ports::{ContactStore, UserStore};
 use crate::privacy::{Field, PrivacySettings, Relation, may_see};
+use crate::status_post;
 use crate::user::{Profile, User};
 
 /// One user with what decides who sees what of them.
@@ -110,6 +111,12 @@ impl People {
         };
         let relations = self.relations(&viewers.iter().map(|viewer| (*viewer, owner)).collect::<Vec<_>>()).await?;
         Ok(viewers.iter().copied().filter(|viewer| may_see(field, settings, relations.get(&(*viewer, owner)))).collect())
+    }
+
+    /// Whether the owner shows their statuses to this viewer.
+    pub(super) async fn shows_statuses_to(&self, owner: UserId, viewer: UserId) -> Result<bool> {
+        let relations = self.relations(&[(viewer, owner)]).await?;
+        Ok(status_post::may_see(relations.get(&(viewer, owner))))
     }
 
     /// The privacy settings of these users.

@@ -21,6 +21,7 @@ mod push;
 mod search;
 mod secrecy;
 mod socket;
+mod statuses;
 #[expect(dead_code, reason = "the checks of tests/chaos use the rest")]
 mod support;
 mod sync;

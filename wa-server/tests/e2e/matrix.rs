@@ -68,6 +68,9 @@ enum Object {
     OtherUser,
     OwnDevice,
     OtherDevice,
+    OwnStatus,
+    /// A status of somebody whom the member knows, and the stranger does not.
+    OtherStatus,
     /// A file that the caller uploaded.
     OwnFile,
     /// A file in a message of the group.
@@ -96,6 +99,11 @@ fn cells(on: On) -> Vec<(Caller, Object)> {
         On::Caller => vec![(Member, Object::Self_)],
         On::User => product(&[Stranger, Member, Blocked], &[Object::Self_, Object::OtherUser, Object::Absent, Object::Gone]),
         On::Device => product(&[Member], &[Object::OwnDevice, Object::OtherDevice, Object::Absent, Object::Gone]),
+        On::Status => {
+            let mut cells = product(&[Stranger, Member], &[Object::OtherStatus, Object::Absent]);
+            cells.push((Member, Object::OwnStatus));
+            cells
+        }
         On::Chat => {
             let mut cells = product(&INSIDERS, &[Object::Absent, Object::Gone, Object::Group]);
             cells.extend(product(&[Stranger, Member], &[Object::Pair]));
@@ -271,6 +279,7 @@ async fn nobodies(cast: &Cast, attempt: &Attempt<'_>, wrong: &mut Vec<String>) -
         On::Nobody | On::Caller => [Object::Self_, Object::Self_],
         On::User => [Object::OtherUser, Object::Absent],
         On::Device => [Object::OtherDevice, Object::Absent],
+        On::Status => [Object::OtherStatus, Object::Absent],
         On::Chat => [Object::Pair, Object::Absent],
         On::Message => [Object::Others, Object::Absent],
         On::File => [Object::SentFile, Object::Absent],

@@ -8,6 +8,7 @@ use wa_core::link::avatar_path;
 use wa_core::media::{Format, Media};
 use wa_core::message::{Audio, Content, Document, Picture};
 use wa_core::ports::{NewMessage, Showing};
+use wa_core::status_post::{StatusContent, StatusPost};
 use wa_core::user::ProfileUpdate;
 
 use super::Subject;
@@ -106,6 +107,37 @@ pub async fn profiles_and_groups_that_show_a_file_are_named(s: &Subject) {
     wears(s, user, avatar_path(media.id)).await;
     assert_eq!(showings(s, &media).await.len(), 2);
     assert_eq!(s.media_uses.shown_by(&media, 1).await.expect("read").len(), 1);
+}
+
+/// Case.
+pub async fn a_user_whose_status_shows_a_file_is_named(s: &Subject) {
+    let (user, other) = (s.user().await, s.user().await);
+    let media = Media { uploader_id: user, ..s.media(Format::Jpeg) };
+    let show = async |owner, hours: u64| {
+        let status = StatusPost {
+            id: s.id(),
+            user_id: owner,
+            content: StatusContent::Image(media.id),
+            caption: String::new(),
+            bg_color: String::new(),
+            created_at: s.now(),
+            expires_at: s.now().after(Duration::from_secs(hours * 3600)),
+        };
+        assert!(s.statuses.create(&status, 100).await.expect("stored"));
+        status
+    };
+    assert!(!s.media_uses.used(&[media.id]).await.expect("answered").contains(&media.id));
+    let foreign = show(other, 9).await;
+    assert!(showings(s, &media).await.is_empty(), "others do not make a file of somebody's visible");
+    assert!(s.statuses.delete(other, foreign.id, s.now()).await.expect("deleted"));
+    let (one, two) = (show(user, 1).await, show(user, 2).await);
+    assert_eq!(showings(s, &media).await, [Showing::Status { owner: user, until: two.expires_at }]);
+    assert_eq!(s.media_uses.used(&[media.id]).await.expect("answered"), [media.id]);
+    for status in [one, two] {
+        assert!(s.statuses.delete(user, status.id, s.now()).await.expect("deleted"));
+    }
+    assert!(showings(s, &media).await.is_empty());
+    assert!(s.media_uses.used(&[media.id]).await.expect("answered").is_empty());
 }
 
 /// Case.

@@ -26,6 +26,7 @@ pub mod receipt_store;
 pub mod search_store;
 pub mod session_store;
 pub mod staging;
+pub mod status_store;
 pub mod typing_store;
 pub mod user_store;
 
@@ -196,6 +197,16 @@ macro_rules! conformance_cases {
                 what_an_earlier_process_left_waits_a_little
                 only_what_its_reader_may_and_has_not_read_is_told
             ]
+            status_store: [
+                a_status_reads_back
+                statuses_of_many_come_newest_first_and_bounded
+                an_expired_status_is_not_shown
+                no_more_statuses_are_kept_than_a_user_may_have
+                only_the_owner_deletes_a_status
+                viewing_twice_is_viewing_once
+                expired_statuses_are_deleted_in_bounded_steps
+                statuses_and_views_go_with_their_account
+            ]
             otp_store: [
                 a_new_code_replaces_the_old_and_its_attempts
                 attempts_are_counted_atomically
@@ -242,6 +253,7 @@ macro_rules! conformance_cases {
                 a_file_in_a_message_is_shown_to_those_who_can_see_the_message
                 a_deleted_or_expired_message_shows_no_file
                 profiles_and_groups_that_show_a_file_are_named
+                a_user_whose_status_shows_a_file_is_named
                 used_files_are_told_from_unused_ones
             ]
             rate_limiter: [

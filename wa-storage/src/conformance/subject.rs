@@ -8,8 +8,8 @@ use tokio::sync::Mutex;
 use wa_core::event::{Event, Fact};
 use wa_core::ports::{
     AnnotationStore, BlobStore, ChangeStore, ChatStore, ContactStore, DeviceTokenStore, Env as _, EnvExt as _, EventBus, EventHandler, GroupStore, MediaStore,
-    MediaUses, MessageStore, OtpStore, PresenceStore, PushQueue, RateLimiter, ReceiptStore, SearchStore, SessionStore, Staging, Stored, Subscription,
-    TypingStore, UserStore,
+    MediaUses, MessageStore, OtpStore, PresenceStore, PushQueue, RateLimiter, ReceiptStore, SearchStore, SessionStore, Staging, StatusStore, Stored,
+    Subscription, TypingStore, UserStore,
 };
 use wa_core::testing::SimEnv;
 use wa_core::time::Timestamp;
@@ -61,6 +61,8 @@ pub struct Subject {
     pub contacts: Arc<dyn ContactStore>,
     /// Sessions.
     pub sessions: Arc<dyn SessionStore>,
+    /// Statuses.
+    pub statuses: Arc<dyn StatusStore>,
     /// Where pushes go.
     pub device_tokens: Arc<dyn DeviceTokenStore>,
     /// Pushes that wait.
@@ -101,6 +103,7 @@ impl Subject {
             users: Arc::clone(&stores.users),
             contacts: Arc::clone(&stores.contacts),
             sessions: Arc::clone(&stores.sessions),
+            statuses: Arc::clone(&stores.statuses),
             device_tokens: Arc::clone(&stores.device_tokens),
             push_queue: Arc::clone(&stores.push_queue),
             otps: Arc::clone(&stores.otps),

@@ -145,14 +145,17 @@ impl MediaUses for SqlMediaUses {
 
     async fn shown_by(&self, media: &Media, limit: usize) -> Stored<Vec<Showing>> {
         let query = Statement::fixed(
-            "SELECT id, NULL FROM users WHERE avatar_url = $1 AND avatar_url <> '' AND id = $2
-             UNION ALL SELECT NULL, g.chat_id FROM groups g WHERE g.avatar_url = $1 AND g.avatar_url <> ''
+            "SELECT id, NULL, NULL FROM users WHERE avatar_url = $1 AND avatar_url <> '' AND id = $2
+             UNION ALL SELECT user_id, NULL, MAX(expires_at) FROM statuses WHERE media_id = $4 AND user_id = $2 GROUP BY user_id
+             UNION ALL SELECT NULL, g.chat_id, NULL FROM groups g WHERE g.avatar_url = $1 AND g.avatar_url <> ''
              AND EXISTS (SELECT 1 FROM chat_participants p WHERE p.chat_id = g.chat_id AND p.user_id = $2) LIMIT $3",
         );
-        let rows = self.db.read_apart(query.bind(avatar_path(media.id)).bind(media.uploader_id).bind(bound(limit))).await?;
-        let showing = |row: &Row| match row.maybe_id::<UserId>(0)? {
-            Some(user) => Ok(Showing::Profile(user)),
-            None => row.id::<ChatId>(1).map(Showing::Group),
+        let query = query.bind(avatar_path(media.id)).bind(media.uploader_id).bind(bound(limit)).bind(media.id);
+        let rows = self.db.read_apart(query).await?;
+        let showing = |row: &Row| match (row.maybe_id::<UserId>(0)?, row.maybe_time(2)?) {
+            (Some(owner), Some(until)) => Ok(Showing::Status { owner, until }),
+            (Some(user), None) => Ok(Showing::Profile(user)),
+            (None, _) => row.id::<ChatId>(1).map(Showing::Group),
         };
         rows.iter().map(showing).collect()
     }
@@ -164,7 +167,8 @@ impl MediaUses for SqlMediaUses {
                 self.db.build("SELECT v.column1 FROM (VALUES ").rows(piece.iter().map(|&id| [id.into(), id.to_string().into(), avatar_path(id).into()])).text(
                     ") AS v WHERE EXISTS (SELECT 1 FROM messages m WHERE m.media_id = v.column2)
                      OR EXISTS (SELECT 1 FROM users u WHERE u.avatar_url = v.column3 AND u.avatar_url <> '')
-                     OR EXISTS (SELECT 1 FROM groups g WHERE g.avatar_url = v.column3 AND g.avatar_url <> '')",
+                     OR EXISTS (SELECT 1 FROM groups g WHERE g.avatar_url = v.column3 AND g.avatar_url <> '')
+                     OR EXISTS (SELECT 1 FROM statuses s WHERE s.media_id = v.column1)",
                 );
             for row in self.db.read(query).await? {
                 used.push(row.id(0)?);

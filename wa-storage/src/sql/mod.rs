@@ -23,6 +23,7 @@ mod search_index;
 mod search_store;
 mod session_store;
 mod statement;
+mod status_store;
 #[cfg(all(test, feature = "conformance"))]
 mod tests;
 mod user_store;
@@ -32,7 +33,7 @@ use std::sync::Arc;
 
 use wa_core::ports::{
     AnnotationStore, ChangeStore, ChatStore, ContactStore, DeviceTokenStore, Env, GroupStore, MediaStore, MediaUses, MessageStore, PushQueue, ReceiptStore,
-    SearchStore, SessionStore, Stored, UserStore,
+    SearchStore, SessionStore, StatusStore, Stored, UserStore,
 };
 
 pub use db::PoolUse;
@@ -54,6 +55,7 @@ pub(crate) struct SqlStores {
     pub(crate) contacts: Arc<dyn ContactStore>,
     pub(crate) sessions: Arc<dyn SessionStore>,
     pub(crate) search: Arc<dyn SearchStore>,
+    pub(crate) statuses: Arc<dyn StatusStore>,
     pub(crate) media: Arc<dyn MediaStore>,
     pub(crate) media_uses: Arc<dyn MediaUses>,
     pub(crate) device_tokens: Arc<dyn DeviceTokenStore>,
@@ -92,6 +94,7 @@ impl SqlStores {
             users: Arc::new(user_store::SqlUserStore::new(users.0, users.1, Arc::clone(&kept_sessions), Arc::clone(&memberships))),
             contacts: Arc::new(contact_store::SqlContactStore::new(contacts.0, contacts.1, memberships, Arc::clone(&env))),
             sessions: Arc::new(session_store::SqlSessionStore::new(sessions.0, sessions.1, kept_sessions, Arc::clone(&env))),
+            statuses: Arc::new(status_store::SqlStatusStore::new(Arc::clone(&db), Arc::clone(&writer))),
             device_tokens: Arc::new(device_token_store::SqlDeviceTokenStore::new(Arc::clone(&writer))),
             push_queue: Arc::new(push_queue::SqlPushQueue::new(Arc::clone(&db), Arc::clone(&writer))),
             indexer: Arc::new(Indexer::new(Arc::clone(&search))),

@@ -96,7 +96,7 @@ macro_rules! ids {
     )*};
 }
 
-ids!(UserId, DeviceId, ChatId, MessageId, MediaId, PushTokenId);
+ids!(UserId, DeviceId, ChatId, MessageId, MediaId, PushTokenId, StatusId);
 
 /// A statement: its text and the values bound to it.
 #[derive(Debug)]

@@ -87,6 +87,8 @@ async fn erase(tx: &mut Tx<'_>, id: UserId, event_id: EventId, at: Timestamp) ->
         "DELETE FROM privacy_settings WHERE user_id = $1",
         "DELETE FROM device_tokens WHERE user_id = $1",
         "DELETE FROM refresh_tokens WHERE user_id = $1",
+        "DELETE FROM statuses WHERE user_id = $1",
+        "DELETE FROM status_viewers WHERE viewer_id = $1",
     ] {
         tx.execute(Statement::fixed(statement).bind(id)).await?;
     }

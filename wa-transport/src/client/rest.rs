@@ -5,15 +5,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 use wa_core::api::{
-    ChatPage, ForwardedMessage, HistoryQuery, LoggedIn, MessagePage, OtpRequested, PrivacyUpdate, SearchPage, SearchRequest, SyncAnswer, SyncRequest,
+    ChatPage, ForwardedMessage, HistoryQuery, LoggedIn, MessagePage, NewStatus, OtpRequested, PrivacyUpdate, RegisterDevice, SearchPage, SearchRequest,
+    SyncAnswer, SyncRequest,
 };
 use wa_core::chat::{AutoDeleteTimer, ChatView, Role};
 use wa_core::group::ProfileChange;
-use wa_core::id::{ChatId, DeviceId, MessageId, UserId};
+use wa_core::id::{ChatId, DeviceId, MessageId, StatusId, UserId};
 use wa_core::message::{MessageKind, MessageView};
 use wa_core::privacy::PrivacySettings;
 use wa_core::receipt::ReceiptView;
 use wa_core::session::DeviceView;
+use wa_core::status_post::StatusView;
 use wa_core::time::Timestamp;
 use wa_core::user::{ContactView, PresenceView, Profile, ProfileUpdate, RegisteredUser};
 
@@ -217,6 +219,62 @@ impl Client {
     /// Those of every call.
     pub async fn contacts(&self) -> Result<Vec<ContactView>, ClientError> {
         self.call(Call::get("/users/contacts")).await
+    }
+
+    /// Shows a status to the caller's mutual contacts for a day.
+    ///
+    /// # Errors
+    /// VALIDATION_ERROR; CONFLICT past the number one can show.
+    pub async fn post_status(&self, new: &NewStatus) -> Result<StatusView, ClientError> {
+        self.call(Call::post("/users/statuses").json(new)?).await
+    }
+
+    /// What the caller's mutual contacts show, newest first.
+    ///
+    /// # Errors
+    /// Those of every call.
+    pub async fn statuses(&self) -> Result<Vec<StatusView>, ClientError> {
+        self.call(Call::get("/users/statuses")).await
+    }
+
+    /// The caller's own statuses, newest first, with who has seen them.
+    ///
+    /// # Errors
+    /// Those of every call.
+    pub async fn own_statuses(&self) -> Result<Vec<StatusView>, ClientError> {
+        self.call(Call::get("/users/statuses/me")).await
+    }
+
+    /// Takes one of the caller's own statuses back.
+    ///
+    /// # Errors
+    /// NOT_FOUND.
+    pub async fn delete_status(&self, status: StatusId) -> Result<(), ClientError> {
+        self.act(Call::new(Method::DELETE, format!("/users/statuses/{status}"))).await
+    }
+
+    /// Tells the owner that the caller has seen a status; repeating it changes nothing.
+    ///
+    /// # Errors
+    /// NOT_FOUND.
+    pub async fn view_status(&self, status: StatusId) -> Result<(), ClientError> {
+        self.act(Call::post(format!("/users/statuses/{status}/view"))).await
+    }
+
+    /// Registers this device for pushes.
+    ///
+    /// # Errors
+    /// VALIDATION_ERROR.
+    pub async fn register_push(&self, device: &RegisterDevice) -> Result<(), ClientError> {
+        self.act(Call::new(Method::PUT, "/users/me/fcm-token").json(device)?).await
+    }
+
+    /// Ends pushes to this device.
+    ///
+    /// # Errors
+    /// Those of every call.
+    pub async fn forget_push(&self) -> Result<(), ClientError> {
+        self.act(Call::new(Method::DELETE, "/users/me/fcm-token")).await
     }
 
     /// Blocks a user.

@@ -20,6 +20,7 @@ mod multipart;
 mod push;
 mod remote;
 mod search;
+mod statuses;
 mod sync;
 mod system;
 mod users;
@@ -186,6 +187,10 @@ fn api_routes(with_login: bool) -> OpenApiRouter<Shared> {
         .routes(routes!(users::profile))
         .routes(routes!(users::block, users::unblock))
         .routes(routes!(users::presence))
+        .routes(routes!(statuses::of_contacts, statuses::post))
+        .routes(routes!(statuses::own))
+        .routes(routes!(statuses::delete))
+        .routes(routes!(statuses::view))
         .routes(routes!(media::set_mine))
         .routes(routes!(media::set_of_chat))
         .routes(routes!(media::upload))

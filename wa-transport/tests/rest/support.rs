@@ -26,6 +26,7 @@ use wa_core::privacy::PrivacySettings;
 use wa_core::push::{DeviceToken, Platform};
 use wa_core::receipt::{ReceiptView, Status};
 use wa_core::session::{Caller, DeviceView};
+use wa_core::status_post::StatusView;
 use wa_core::testing::SimEnv;
 use wa_core::time::Timestamp;
 use wa_core::user::{ContactView, PresenceView, Profile, ProfileUpdate, RegisteredUser};
@@ -184,6 +185,19 @@ mock! {
     }
 }
 
+mock! {
+    pub(crate) Statuses {}
+    #[async_trait]
+    impl StatusApi for Statuses {
+        async fn post(&self, caller: &Caller, new: NewStatus) -> Result<StatusView>;
+        async fn of_contacts(&self, caller: &Caller) -> Result<Vec<StatusView>>;
+        async fn own(&self, caller: &Caller) -> Result<Vec<StatusView>>;
+        async fn delete(&self, caller: &Caller, id: StatusId) -> Result<()>;
+        async fn view(&self, caller: &Caller, id: StatusId) -> Result<()>;
+        async fn expire(&self) -> Result<bool>;
+    }
+}
+
 // As for `Auth`.
 mock! {
     pub(crate) Push {
@@ -261,6 +275,7 @@ pub(crate) struct Fixture {
     pub(crate) messages: MockMessages,
     pub(crate) presence: MockPresence,
     pub(crate) push: MockPush,
+    pub(crate) statuses: MockStatuses,
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) limits: Limits,
     pub(crate) metrics: Metrics,
@@ -276,6 +291,7 @@ impl Default for Fixture {
             messages: MockMessages::new(),
             presence: MockPresence::new(),
             push: MockPush::new(),
+            statuses: MockStatuses::new(),
             limiter: Arc::default(),
             limits: Limits::default(),
             metrics: Metrics::new(),
@@ -297,6 +313,7 @@ impl Fixture {
             messages: Arc::new(self.messages),
             presence: Arc::new(self.presence),
             push: Arc::new(self.push),
+            statuses: Arc::new(self.statuses),
             fan_out: Arc::new(MockFanOut::new()),
             rate_limiter: self.limiter,
             limits: Arc::new(self.limits),

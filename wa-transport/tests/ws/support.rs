@@ -31,6 +31,7 @@ use wa_core::privacy::PrivacySettings;
 use wa_core::push::DeviceToken;
 use wa_core::receipt::{ReceiptView, Status};
 use wa_core::session::Caller;
+use wa_core::status_post::StatusView;
 use wa_core::testing::SimEnv;
 use wa_core::time::Timestamp;
 use wa_core::user::{ContactView, PresenceView, Profile, ProfileUpdate, RegisteredUser};
@@ -234,6 +235,33 @@ impl PresenceApi for Core {
 }
 
 #[async_trait]
+impl StatusApi for Core {
+    async fn post(&self, _: &Caller, _: NewStatus) -> Result<StatusView> {
+        unreachable!("sockets carry no statuses")
+    }
+
+    async fn of_contacts(&self, _: &Caller) -> Result<Vec<StatusView>> {
+        unreachable!("sockets carry no statuses")
+    }
+
+    async fn own(&self, _: &Caller) -> Result<Vec<StatusView>> {
+        unreachable!("sockets carry no statuses")
+    }
+
+    async fn delete(&self, _: &Caller, _: StatusId) -> Result<()> {
+        unreachable!("sockets carry no statuses")
+    }
+
+    async fn view(&self, _: &Caller, _: StatusId) -> Result<()> {
+        unreachable!("sockets carry no statuses")
+    }
+
+    async fn expire(&self) -> Result<bool> {
+        Ok(false)
+    }
+}
+
+#[async_trait]
 impl PushApi for Core {
     async fn register(&self, _: &Caller, _: RegisterDevice) -> Result<DeviceToken> {
         unreachable!("sockets register nothing")
@@ -396,6 +424,7 @@ impl World {
             chats: core.clone(),
             messages: core.clone(),
             presence: core.clone(),
+            statuses: core.clone(),
             push: core.clone(),
             fan_out: core.clone(),
             rate_limiter: core.clone(),

@@ -93,6 +93,7 @@ impl MediaService {
         for showing in self.deps.uses.shown_by(&media, SHOWINGS).await? {
             let sees = match showing {
                 Showing::Profile(user) => self.people.seen_by(caller.user_id, &[user]).await?.get(&user).is_some_and(|seen| seen.may_see(Field::ProfilePhoto)),
+                Showing::Status { owner, until } => self.deps.env.now() < until && self.people.shows_statuses_to(owner, caller.user_id).await?,
                 Showing::Group(chat) => self.deps.chats.membership(chat).await?.is_some_and(|membership| membership.present(caller.user_id).is_some()),
             };
             if sees {
@@ -144,7 +145,9 @@ impl MediaApi for MediaService {
     async fn avatar(&self, id: MediaId) -> Result<String> {
         let absent = || Error::not_found(Missing::Resource);
         let media = self.deps.media.get(&[id]).await?.into_iter().next().ok_or_else(absent)?;
-        if self.deps.uses.shown_by(&media, 1).await?.is_empty() {
+        let showings = self.deps.uses.shown_by(&media, SHOWINGS).await?;
+        // A status has no address that is open to everybody.
+        if !showings.iter().any(|showing| matches!(showing, Showing::Profile(_) | Showing::Group(_))) {
             return Err(absent());
         }
         let how = Presign { ttl: self.deps.limits.media_url_ttl, disposition: Disposition::Inline };

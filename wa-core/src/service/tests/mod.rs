@@ -1,6 +1,7 @@
 //! Unit tests of the use cases with mocked ports: which calls are made, in which order, and what follows from each answer.
 //! Behaviour over a real store is tested in `wa-core/tests`.
 
+mod attachments;
 mod auth;
 mod fan_out;
 mod message;

@@ -15,6 +15,7 @@ pub(super) enum On {
     Caller,
     User,
     Device,
+    Status,
     Chat,
     Message,
     /// An uploaded file.
@@ -107,6 +108,7 @@ impl Row {
             On::Nobody | On::Caller => return Done(self.ok),
             On::User => Refused(404, "USER_NOT_FOUND"),
             On::Device => Refused(404, "DEVICE_NOT_FOUND"),
+            On::Status => Refused(404, "NOT_FOUND"),
             On::Chat => Refused(404, "CHAT_NOT_FOUND"),
             On::Message => Refused(404, "MESSAGE_NOT_FOUND"),
             On::File => Refused(404, "NOT_FOUND"),
@@ -115,7 +117,9 @@ impl Row {
             (Object::Absent | Object::Gone | Object::Hidden | Object::Withheld, _) => return absent,
             (Object::UnsentFile, _) => return absent,
             (Object::SentFile, Caller::Stranger | Caller::Left | Caller::Kicked) => return absent,
-            (Object::Self_ | Object::OwnDevice | Object::OtherUser | Object::OwnFile | Object::SentFile, _) => true,
+            (Object::Self_ | Object::OwnDevice | Object::OtherUser | Object::OwnFile | Object::SentFile | Object::OwnStatus, _) => true,
+            // Whose status it is does not matter to who may not delete it.
+            (Object::OtherStatus, _) if self.needs == Needs::Sender => return absent,
             (Object::OtherDevice, _) | (_, Caller::Stranger) => return absent,
             (_, Caller::Left | Caller::Kicked) => return Refused(403, "NOT_CHAT_MEMBER"),
             (Object::Pair | Object::Quarrel, _) if self.needs == Needs::Admin => return Refused(422, "VALIDATION_ERROR"),
@@ -167,6 +171,11 @@ pub(super) fn of(operation: &str) -> Option<Row> {
             .but(Caller::Member, Object::Self_, Refused(400, "BAD_REQUEST"))
             .but(Caller::Stranger, Object::Self_, Refused(400, "BAD_REQUEST"))
             .but(Caller::Blocked, Object::Self_, Refused(400, "BAD_REQUEST")),
+
+        "GET /users/statuses" | "GET /users/statuses/me" => row(On::Caller, 200),
+        "POST /users/statuses" => row(On::Caller, 201).body(json!({ "type": "text", "content": "hello" })),
+        "DELETE /users/statuses/{id}" => row(On::Status, 204).needs(Sender),
+        "POST /users/statuses/{id}/view" => row(On::Status, 204),
 
         "POST /media/upload" => row(On::Caller, 201).part("file"),
         "PUT /users/me/avatar" => row(On::Caller, 200).part("avatar"),

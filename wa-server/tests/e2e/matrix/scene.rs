@@ -68,6 +68,8 @@ pub(super) struct Scene {
     sent_file: String,
     /// By user: a message of theirs in the group.
     messages: BTreeMap<String, String>,
+    own_status: String,
+    other_status: String,
 }
 
 fn id(value: &Value) -> String {
@@ -89,7 +91,8 @@ impl Person {
 
 impl Cast {
     pub(super) async fn new() -> Self {
-        let (server, clock) = TestServer::with_clock(|_| {}).await;
+        // Each scene has statuses of the same people.
+        let (server, clock) = TestServer::with_clock(|config| config.limits.statuses = 10_000).await;
         let server = Arc::new(server);
         let expired = server.somebody().await.access;
         clock.advance(Duration::from_secs(16 * 60));
@@ -104,6 +107,9 @@ impl Cast {
         let second = server.login(&member.phone).await;
         member.delete(&format!("/auth/devices/{}", second.device)).await.ok(204);
         erased.call(reqwest::Method::DELETE, "/users/me", Some(json!({ "confirm": erased.phone }))).await.ok(204);
+        for (one, other) in [(&member, &victim), (&victim, &member)] {
+            one.post("/users/contacts/sync", json!({ "phone_numbers": [other.phone] })).await.ok(200);
+        }
         let quarrel = blocked.chat_with(&blocker).await;
         let heard = id(&blocked.say(&quarrel, "hello").await["message_id"]);
         blocker.post(&format!("/users/{}/block", blocked.id), Value::Null).await.ok(204);
@@ -223,7 +229,10 @@ impl Scene {
         let code = id(&admin.post(&format!("/chats/{group}/invite"), Value::Null).await.ok(201)["code"]);
         left.delete(&format!("/chats/{group}/participants/{}", left.id)).await.ok(204);
         admin.delete(&format!("/chats/{group}/participants/{}", kicked.id)).await.ok(204);
-        Self { group, pair, pair_newest, newest, tombstone, hidden, code, sent_file, messages }
+        let status = json!({ "type": "text", "content": "hello" });
+        let own_status = id(&member.post("/users/statuses", status.clone()).await.ok(201)["id"]);
+        let other_status = id(&victim.post("/users/statuses", status).await.ok(201)["id"]);
+        Self { group, pair, pair_newest, newest, tombstone, hidden, code, sent_file, messages, own_status, other_status }
     }
 
     /// What a change would show in.
@@ -256,6 +265,8 @@ impl Scene {
             (Object::Self_, _) => person.id.clone(),
             (Object::OtherUser, _) => cast.other.clone(),
             (Object::OwnDevice, _) => cast.own_device.clone(),
+            (Object::OwnStatus, _) => self.own_status.clone(),
+            (Object::OtherStatus, _) => self.other_status.clone(),
             (Object::OtherDevice, _) => cast.victim.device.clone(),
             (Object::OwnFile, _) => cast.files[&person.id].clone(),
             (Object::SentFile, _) => self.sent_file.clone(),
