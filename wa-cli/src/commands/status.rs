@@ -42,7 +42,7 @@ impl Status {
             Self::Post { text, color } => {
                 let new = NewStatus { kind: "text".to_owned(), content: text, caption: None, bg_color: color };
                 let posted = client.post_status(&new).await?;
-                list(output, &[posted])
+                output.thing(&posted, [("status", posted.id.to_string()), ("until", when(posted.expires_at)), ("shows", posted.content.clone())])
             }
             Self::List => list(output, &client.statuses().await?),
             Self::Mine => list(output, &client.own_statuses().await?),
