@@ -20,12 +20,11 @@ use async_trait::async_trait;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
-use uuid::Uuid;
-use wa_core::chat::{ChatKind, Pair};
+use wa_core::chat::Pair;
 use wa_core::event::Event;
 use wa_core::id::{ChatId, UserId};
-use wa_core::message::{Content, Fingerprint, Message, Text};
-use wa_core::ports::{Appended, Env, EnvExt as _, EventBus, EventHandler, NewDirectChat, NewMessage, NewUser, Stored, Subscription};
+use wa_core::message::{Content, Message, Text};
+use wa_core::ports::{Appended, Env, EnvExt as _, EventBus, EventHandler, NewDirectChat, NewUser, Stored, Subscription};
 use wa_core::receipt::{NewReceipt, Receipted};
 use wa_core::testing::SimEnv;
 use wa_storage::{StorageConfig, Stores, open};
@@ -86,25 +85,7 @@ impl House {
 
     async fn append(&self, pairing: Pairing, sender: usize) -> Message {
         let content = Content::Text(Text { body: "See you at eight, in front of the old station?".to_owned(), mentions: Vec::new() });
-        let id: Uuid = self.env.new_id();
-        let message = NewMessage {
-            id: id.into(),
-            event_id: self.env.new_id(),
-            chat_id: pairing.chat,
-            chat_kind: ChatKind::Direct,
-            membership_version: 1,
-            sender_id: pairing.sides[sender],
-            sender_name: "Somebody".to_owned(),
-            client_msg_id: id.to_string(),
-            fingerprint: Fingerprint::of(pairing.chat, &content, None),
-            content,
-            reply_to: None,
-            forwarded_from: None,
-            withheld_from: None,
-            expires_at: None,
-            created_at: self.env.now(),
-            origin: None,
-        };
+        let message = self.env.message(pairing.chat, pairing.sides[sender], content);
         match self.stores.messages.append(message).await {
             Ok(Appended::Stored(message)) => message,
             other => panic!("expected a stored message, got {other:?}"),

@@ -4,7 +4,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use crate::ports::Env;
+use crate::chat::ChatKind;
+use crate::id::{ChatId, MessageId, UserId};
+use crate::message::{Content, Fingerprint};
+use crate::ports::{Env, EnvExt as _, NewMessage};
 use crate::time::Timestamp;
 
 /// Time moves only when told to, and the same seed gives the same randomness.
@@ -19,6 +22,31 @@ impl SimEnv {
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self { now: AtomicI64::new(1_767_225_600_000), state: Mutex::new(seed) }
+    }
+
+    /// A message as it goes to a store, under a key of its own: of a direct chat on its first membership, by somebody
+    /// without a name, and with nothing that a message need not have.
+    #[must_use]
+    pub fn message(&self, chat_id: ChatId, sender_id: UserId, content: Content) -> NewMessage {
+        let id: MessageId = self.new_id();
+        NewMessage {
+            id,
+            event_id: self.new_id(),
+            chat_id,
+            chat_kind: ChatKind::Direct,
+            membership_version: 1,
+            sender_id,
+            sender_name: String::new(),
+            client_msg_id: id.to_string(),
+            fingerprint: Fingerprint::of(chat_id, &content, None),
+            content,
+            reply_to: None,
+            forwarded_from: None,
+            withheld_from: None,
+            expires_at: None,
+            created_at: self.now(),
+            origin: None,
+        }
     }
 
     /// Moves the clock forward.

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
-use wa_core::chat::{ChatCursor, ChatKind, Pair};
-use wa_core::id::{ChatId, MessageId, UserId};
-use wa_core::message::{Content, Fingerprint, Message, Seq, Text};
-use wa_core::ports::{Appended, Env as _, EnvExt as _, NewDirectChat, NewMessage, NewUser, Page, Viewer};
+use wa_core::chat::{ChatCursor, Pair};
+use wa_core::id::{ChatId, UserId};
+use wa_core::message::{Content, Message, Seq, Text};
+use wa_core::ports::{Appended, Env as _, EnvExt as _, NewDirectChat, NewUser, Page, Viewer};
 use wa_core::receipt::{NewReceipt, Receipted};
 use wa_core::testing::SimEnv;
 use wa_storage::{StorageConfig, Stores, open};
@@ -74,25 +74,7 @@ impl Inbox {
 
     async fn append(&self, chat: ChatId, sender: UserId) {
         let content = Content::Text(Text { body: "See you at eight, in front of the old station?".to_owned(), mentions: Vec::new() });
-        let id: MessageId = self.env.new_id();
-        let message = NewMessage {
-            id,
-            event_id: self.env.new_id(),
-            chat_id: chat,
-            chat_kind: ChatKind::Direct,
-            membership_version: 1,
-            sender_id: sender,
-            sender_name: String::new(),
-            client_msg_id: id.to_string(),
-            fingerprint: Fingerprint::of(chat, &content, None),
-            content,
-            reply_to: None,
-            forwarded_from: None,
-            withheld_from: None,
-            expires_at: None,
-            created_at: self.env.now(),
-            origin: None,
-        };
+        let message = self.env.message(chat, sender, content);
         assert!(matches!(self.stores.messages.append(message).await, Ok(Appended::Stored(_))));
     }
 

@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
-use wa_core::chat::ChatKind;
 use wa_core::id::{ChatId, UserId};
 use wa_core::limits::Limits;
-use wa_core::message::{Content, Fingerprint, Seq, Text};
-use wa_core::ports::{Env as _, EnvExt as _, NewDirectChat, NewMessage, NewUser, SearchBounds, Viewer};
+use wa_core::message::{Content, Seq, Text};
+use wa_core::ports::{Env as _, EnvExt as _, NewDirectChat, NewUser, SearchBounds, Viewer};
 use wa_core::search::{SearchTerms, Searchable};
 use wa_core::testing::SimEnv;
 use wa_storage::{StorageConfig, Stores, open};
@@ -96,25 +95,7 @@ impl Library {
 
     async fn append(&self, chat: ChatId, body: String) {
         let content = Content::Text(Text { body, mentions: Vec::new() });
-        let id: wa_core::id::MessageId = self.env.new_id();
-        let message = NewMessage {
-            id,
-            event_id: self.env.new_id(),
-            chat_id: chat,
-            chat_kind: ChatKind::Direct,
-            membership_version: 1,
-            sender_id: self.user,
-            sender_name: String::new(),
-            client_msg_id: id.to_string(),
-            fingerprint: Fingerprint::of(chat, &content, None),
-            content,
-            reply_to: None,
-            forwarded_from: None,
-            withheld_from: None,
-            expires_at: None,
-            created_at: self.env.now(),
-            origin: None,
-        };
+        let message = self.env.message(chat, self.user, content);
         self.stores.messages.append(message).await.expect("stored");
     }
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use wa_core::chat::{Chat, ChatKind, Membership, Pair};
+use wa_core::chat::{Chat, Membership, Pair};
 use wa_core::emoji::Emoji;
 use wa_core::id::{ChatId, MessageId, UserId};
-use wa_core::message::{Content, Fingerprint, Message, Seq, Text};
+use wa_core::message::{Content, Message, Seq, Text};
 use wa_core::phone::Phone;
 use wa_core::ports::{Annotations, Appended, Change, Edit, NewDirectChat, NewMessage, NewUser, Outcome, Page, Revision, Viewer};
 use wa_core::receipt::{NewReceipt, Receipted};
@@ -55,25 +55,8 @@ impl Subject {
 
     /// A message on the present membership, under a key of its own.
     pub(super) async fn message(&self, chat: ChatId, sender: UserId, content: Content) -> NewMessage {
-        let id: MessageId = self.id();
-        NewMessage {
-            id,
-            event_id: self.id(),
-            chat_id: chat,
-            chat_kind: ChatKind::Direct,
-            membership_version: self.membership(chat).await.version,
-            sender_id: sender,
-            sender_name: "Somebody".to_owned(),
-            client_msg_id: id.to_string(),
-            fingerprint: Fingerprint::of(chat, &content, None),
-            content,
-            reply_to: None,
-            forwarded_from: None,
-            withheld_from: None,
-            expires_at: None,
-            created_at: self.now(),
-            origin: None,
-        }
+        let membership_version = self.membership(chat).await.version;
+        NewMessage { membership_version, sender_name: "Somebody".to_owned(), ..self.env.message(chat, sender, content) }
     }
 
     pub(super) async fn append(&self, message: NewMessage) -> Message {

@@ -6,13 +6,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use tokio::sync::{Mutex, Semaphore, oneshot};
-use uuid::Uuid;
-use wa_core::chat::{ChatKind, Pair};
+use wa_core::chat::Pair;
 use wa_core::error::{StoreError, StoreErrorKind};
 use wa_core::event::{Event, Fact};
 use wa_core::id::{ChatId, UserId};
 use wa_core::limits::Limits;
-use wa_core::message::{Content, Fingerprint, Seq, Text};
+use wa_core::message::{Content, Seq, Text};
 use wa_core::ports::{
     Appended, Env, EnvExt as _, EventBus, EventHandler, NewDirectChat, NewMessage, NewUser, Page, PersonalUpdate, SearchBounds, Stored, Subscription, Viewer,
 };
@@ -54,25 +53,7 @@ impl House {
 
     fn message(&self, chat: ChatId, sender: UserId) -> NewMessage {
         let content = Content::Text(Text { body: "hello".to_owned(), mentions: Vec::new() });
-        let id: Uuid = self.env.new_id();
-        NewMessage {
-            id: id.into(),
-            event_id: self.env.new_id(),
-            chat_id: chat,
-            chat_kind: ChatKind::Direct,
-            membership_version: 1,
-            sender_id: sender,
-            sender_name: String::new(),
-            client_msg_id: id.to_string(),
-            fingerprint: Fingerprint::of(chat, &content, None),
-            content,
-            reply_to: None,
-            forwarded_from: None,
-            withheld_from: None,
-            expires_at: None,
-            created_at: self.env.now(),
-            origin: None,
-        }
+        self.env.message(chat, sender, content)
     }
 
     async fn stored(&self, chat: ChatId, user: UserId) -> Vec<i64> {
