@@ -31,16 +31,19 @@ pub use open::OpenError;
 pub use sql::{Indexer, PoolUse, Relay};
 
 /// What storage is made of.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct StorageConfig {
-    /// `sqlite://path` with a relative or absolute path, or `sqlite::memory:`.
+    /// `sqlite://path` with a relative or absolute path, `sqlite::memory:`, or `postgres://user:password@host:port/database`.
     pub database: String,
     /// `memory:`.
     pub cache: String,
     /// Where uploaded files lie.
     pub media: MediaConfig,
-    /// Connections that read at the same time.
+    /// Connections that read at the same time, of SQLite.
     pub readers: u32,
+    /// Connections to PostgreSQL, all together: five of them write messages and lead the relay, the rest, at least two, do
+    /// everything else.
+    pub postgres_connections: u32,
     /// Typing notices held at a time.
     pub typing_notices: usize,
 }
@@ -51,13 +54,21 @@ impl StorageConfig {
     pub fn new(database: impl Into<String>) -> Self {
         let database = database.into();
         let media = MediaConfig::beside(&database);
-        Self { database, cache: "memory:".to_owned(), media, readers: 8, typing_notices: Limits::default().typing_notices }
+        Self { database, cache: "memory:".to_owned(), media, readers: 8, postgres_connections: 20, typing_notices: Limits::default().typing_notices }
     }
 
     /// Everything in memory, and files in a temporary folder, gone when it is closed: for tests and trying out.
     #[must_use]
     pub fn in_memory() -> Self {
         Self::new("sqlite::memory:")
+    }
+}
+
+impl std::fmt::Debug for StorageConfig {
+    /// URLs may hold passwords.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = self.database.split(':').next().unwrap_or_default();
+        f.debug_struct("StorageConfig").field("database", &format_args!("{scheme}:…")).field("media", &self.media).finish_non_exhaustive()
     }
 }
 
@@ -80,7 +91,8 @@ impl MediaConfig {
     fn beside(database: &str) -> Self {
         let folder = match Location::database(database) {
             Ok(Location::File(path)) => path.parent().map(std::path::Path::to_owned),
-            Ok(Location::Memory) | Err(_) => None,
+            // Of a server there is nothing beside.
+            Ok(_) | Err(_) => None,
         };
         let url = folder.as_ref().map_or_else(|| "temporary:".to_owned(), |folder| format!("file://{}", folder.join("media").display()));
         Self { url, staging: folder.map(|folder| folder.join("staging")), links: Arc::default(), key: None }
@@ -98,15 +110,23 @@ impl std::fmt::Debug for MediaConfig {
 enum Location {
     File(PathBuf),
     Memory,
+    #[cfg(feature = "postgres")]
+    Postgres(String),
 }
 
 impl Location {
     fn database(url: &str) -> Result<Self, OpenError> {
-        const SUPPORTED: &str = "sqlite://<path> and sqlite::memory:";
+        const SUPPORTED: &str = if cfg!(feature = "postgres") {
+            "sqlite://<path>, sqlite::memory: and postgres://<server>/<database>"
+        } else {
+            "sqlite://<path> and sqlite::memory:"
+        };
         let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
         match (scheme, rest.strip_prefix("//").unwrap_or(rest)) {
             ("sqlite", ":memory:") => Ok(Self::Memory),
             ("sqlite", path) if !path.is_empty() && !path.contains('?') => Ok(Self::File(path.into())),
+            #[cfg(feature = "postgres")]
+            ("postgres" | "postgresql", _) => Ok(Self::Postgres(url.to_owned())),
             // The rest of a URL may hold a password, so that only its scheme is shown.
             ("sqlite", _) => Err(OpenError::Unsupported { key: "database", found: url.to_owned(), supported: SUPPORTED }),
             _ => Err(OpenError::Unsupported { key: "database", found: format!("{scheme}:…"), supported: SUPPORTED }),
@@ -223,6 +243,8 @@ pub async fn open(config: &StorageConfig, env: Arc<dyn Env>) -> Result<Stores, O
     let db = match Location::database(&config.database)? {
         Location::File(path) => sql::Db::open_file(&path, config.readers).await?,
         Location::Memory => sql::Db::open_memory(config.readers).await?,
+        #[cfg(feature = "postgres")]
+        Location::Postgres(url) => sql::Db::open_postgres(&url, config.postgres_connections).await?,
     };
     let sql = sql::SqlStores::new(db, Arc::clone(&env));
     // Only whoever has the database may empty the folder of uploads under way.

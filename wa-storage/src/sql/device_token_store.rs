@@ -56,6 +56,7 @@ pub(super) async fn end_with(tx: &mut Tx<'_>, user: UserId, devices: &[DeviceId]
 
 async fn register(tx: &mut Tx<'_>, new: NewDeviceToken) -> Stored<DeviceToken> {
     let PushAddress { token, keys } = &new.address;
+    tx.hold_name(token).await?;
     // What waits for a device that is somebody else's now is not for them.
     let take_over = Statement::fixed("DELETE FROM device_tokens WHERE token = $1 AND user_id <> $2");
     tx.execute(take_over.bind(token.as_str()).bind(new.user_id)).await?;
