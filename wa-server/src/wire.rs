@@ -420,12 +420,18 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 async fn open(config: &Config, limits: &Limits, links: &Arc<Links>, key: Option<[u8; 32]>, env: &Arc<dyn Env>) -> Result<Stores, StartError> {
     let mut storage = StorageConfig::new(config.database_url());
     storage.typing_notices = limits.typing_notices;
+    storage.postgres_connections = config.storage.postgres_connections;
+    if storage.database.starts_with("postgres") {
+        tracing::warn!(
+            "storage.events is memory:, which reaches this process alone: start no other node on this database, as its users would not hear of what happens here"
+        );
+    }
     storage.media = MediaConfig { url: config.media_url(), staging: Some(config.server.data_dir.join("staging")), links: Arc::clone(links), key };
     let mut attempt = 1;
     loop {
         match wa_storage::open(&storage, Arc::clone(env)).await {
             Ok(stores) => return Ok(stores),
-            Err(error @ (OpenError::Folder { .. } | OpenError::Unusable { .. })) if attempt < ATTEMPTS => {
+            Err(error @ (OpenError::Folder { .. } | OpenError::Unusable { .. } | OpenError::Database { may_pass: true, .. })) if attempt < ATTEMPTS => {
                 tracing::warn!(%error, attempt, "storage cannot be opened; trying again");
                 tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(attempt - 1)).await;
                 attempt += 1;

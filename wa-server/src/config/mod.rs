@@ -86,23 +86,40 @@ impl Default for ServerConfig {
 }
 
 /// The section `[storage]`.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StorageConfig {
     /// The URL of the database; `None`: the SQLite file `wa.db` in the data directory.
     pub database: Option<String>,
+    /// Connections to PostgreSQL, where it is the database.
+    pub postgres_connections: u32,
     /// The URL of the object store for uploaded files; `None`: the folder `media` in the data directory.
     pub media: Option<String>,
 }
 
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self { database: None, postgres_connections: 20, media: None }
+    }
+}
+
 impl std::fmt::Debug for StorageConfig {
-    /// URLs may hold passwords, which end at the `@`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let shown = |url: &Option<String>| match url.as_deref().and_then(|url| url.rsplit_once('@')) {
-            Some((secret, rest)) => Some(format!("{}://…@{rest}", secret.split(':').next().unwrap_or_default())),
-            None => url.clone(),
-        };
-        f.debug_struct("StorageConfig").field("database", &shown(&self.database)).field("media", &shown(&self.media)).finish()
+        let shown = |url: &Option<String>| url.as_deref().map(shown_url);
+        f.debug_struct("StorageConfig")
+            .field("database", &shown(&self.database))
+            .field("postgres_connections", &self.postgres_connections)
+            .field("media", &shown(&self.media))
+            .finish()
+    }
+}
+
+/// A URL without its password, which ends at the `@` or stands among its options.
+fn shown_url(url: &str) -> String {
+    match url.rsplit_once('@') {
+        Some((secret, rest)) => format!("{}://…@{rest}", secret.split(':').next().unwrap_or_default()),
+        None if url.contains("password=") => format!("{}://…", url.split(':').next().unwrap_or_default()),
+        None => url.to_owned(),
     }
 }
 
@@ -260,6 +277,12 @@ impl Config {
         self.storage.media.clone().unwrap_or_else(|| format!("file://{}", self.server.data_dir.join("media").display()))
     }
 
+    /// The URL of the database without its password, for people.
+    #[must_use]
+    pub fn shown_database(&self) -> String {
+        shown_url(&self.database_url())
+    }
+
     /// The URL of the database.
     #[must_use]
     pub fn database_url(&self) -> String {
@@ -346,21 +369,23 @@ fn server(from: &mut Reader, default: ServerConfig, flags: &Flags) -> ServerConf
 }
 
 fn storage(from: &mut Reader) -> StorageConfig {
-    let later = "use SQLite (sqlite://path/to/wa.db) in this release, or remove it for the SQLite file under server.data_dir";
-    let sqlite = |raw: &Raw| {
-        let url = text(raw, later)?;
+    let fix = "write sqlite://path/to/wa.db or postgres://user:password@host/database, or remove it for the SQLite file under server.data_dir";
+    let sql = |raw: &Raw| {
+        let url = text(raw, fix)?;
         // Only the scheme is quoted: a URL may hold a password.
         match url.split_once(':') {
             Some(("sqlite", rest)) if !rest.trim_start_matches('/').is_empty() => Ok(Some(url)),
             Some(("sqlite", _)) => problem("names no file", "write sqlite://path/to/wa.db"),
+            Some(("postgres" | "postgresql", rest)) if cfg!(feature = "cluster") && rest.len() > 2 && rest.starts_with("//") => Ok(Some(url)),
+            Some(("postgres" | "postgresql", _)) if cfg!(feature = "cluster") => problem("names no server", "write postgres://user:password@host/database"),
             Some((scheme @ ("postgres" | "postgresql" | "mongodb" | "mongodb+srv" | "redis" | "nats" | "s3"), _)) => {
-                problem(format!("{scheme} is not supported in this release"), later)
+                problem(format!("{scheme} is not supported there by this program"), fix)
             }
-            _ => problem("is not the URL of a database", later),
+            _ => problem("is not the URL of a database", fix),
         }
     };
-    let database = from.take("storage.database", None, sqlite);
-    let messages = from.take("storage.messages", None, sqlite);
+    let database = from.take("storage.database", None, sql);
+    let messages = from.take("storage.messages", None, sql);
     if messages.is_some() && messages != database {
         from.refuse(
             "storage.messages",
@@ -370,6 +395,7 @@ fn storage(from: &mut Reader) -> StorageConfig {
     }
     from.unsupported("storage.cache", &["memory:"], "remove it, or write \"memory:\": other caches come in a later release");
     from.unsupported("storage.events", &["memory:"], "remove it, or write \"memory:\": other event buses come in a later release");
+    let connections = from.count("storage.postgres_connections", 20, 8..=1000);
     let media = from.take("storage.media", None, |raw| {
         let fix = "write file://path/to/folder or s3://bucket?endpoint=URL, or remove it for the folder media under server.data_dir";
         let url = text(raw, fix)?;
@@ -381,7 +407,7 @@ fn storage(from: &mut Reader) -> StorageConfig {
             _ => problem("is not the URL of an object store", fix),
         }
     });
-    StorageConfig { database, media }
+    StorageConfig { database, postgres_connections: u32::try_from(connections).unwrap_or(20), media }
 }
 
 fn auth(from: &mut Reader, default: &AuthConfig) -> AuthConfig {

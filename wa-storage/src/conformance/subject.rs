@@ -156,7 +156,7 @@ impl Subject {
         }
         #[cfg(feature = "postgres")]
         if let Some(scratch) = &self.scratch {
-            scratch.drop().await;
+            Box::pin(scratch.drop()).await;
         }
     }
 }

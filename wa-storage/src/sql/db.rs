@@ -189,6 +189,7 @@ pub(crate) struct Db {
     deferral: Deferral,
 }
 
+/// What PostgreSQL needs to be awaited is boxed: SQLite's tasks are none the larger for it.
 #[derive(Debug)]
 enum Backend {
     Sqlite(Sqlite),
@@ -262,7 +263,7 @@ impl Db {
     /// Connects to a database on a server, and brings its schema up to date.
     #[cfg(feature = "postgres")]
     pub(crate) async fn open_postgres(url: &str, connections: u32) -> Result<Self, OpenError> {
-        let server = postgres::Server::open(url, connections).await?;
+        let server = Box::pin(postgres::Server::open(url, connections)).await?;
         Ok(Self { backend: Backend::Postgres(server), deferral: Deferral::none() })
     }
 
@@ -314,7 +315,7 @@ impl Db {
                 Ok(rows.map_err(|error| self.dialect().error(error))?.into_iter().map(Row::Sqlite).collect())
             }
             #[cfg(feature = "postgres")]
-            Backend::Postgres(server) => Ok(server.fetch(statement).await?.into_iter().map(Row::Postgres).collect()),
+            Backend::Postgres(server) => Ok(Box::pin(server.fetch(statement)).await?.into_iter().map(Row::Postgres).collect()),
         }
     }
 
@@ -323,7 +324,7 @@ impl Db {
         Ok(Connection::over(match &self.backend {
             Backend::Sqlite(sqlite) => Inner::Sqlite(connect(&sqlite.options.clone().pragma("wal_autocheckpoint", "0").pragma("cache_spill", "OFF")).await?),
             #[cfg(feature = "postgres")]
-            Backend::Postgres(server) => Inner::Postgres(server.own().await?),
+            Backend::Postgres(server) => Inner::Postgres(Box::pin(server.own()).await?),
         }))
     }
 
@@ -331,7 +332,7 @@ impl Db {
     #[cfg(feature = "postgres")]
     pub(super) async fn borrow(&self) -> Stored<Connection> {
         match self.server() {
-            Some(server) => Ok(Connection::over(Inner::Postgres(server.pooled().await?))),
+            Some(server) => Ok(Connection::over(Inner::Postgres(Box::pin(server.pooled()).await?))),
             None => self.writer().await,
         }
     }
@@ -371,7 +372,7 @@ impl Db {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.readers.close().await,
             #[cfg(feature = "postgres")]
-            Backend::Postgres(server) => server.close().await,
+            Backend::Postgres(server) => Box::pin(server.close()).await,
         }
     }
 }
@@ -444,7 +445,7 @@ impl Connection {
             }
             #[cfg(feature = "postgres")]
             Inner::Postgres(inner) => {
-                let result = inner.fetch(statement).await;
+                let result = Box::pin(inner.fetch(statement)).await;
                 Ok(self.judge(result)?.into_iter().map(Row::Postgres).collect())
             }
         }
@@ -460,7 +461,7 @@ impl Connection {
             }
             #[cfg(feature = "postgres")]
             Inner::Postgres(inner) => {
-                let result = inner.execute(statement).await;
+                let result = Box::pin(inner.execute(statement)).await;
                 self.judge(result)
             }
         }
@@ -478,7 +479,7 @@ impl Connection {
             }
             #[cfg(feature = "postgres")]
             Inner::Postgres(inner) => {
-                inner.close().await;
+                Box::pin(inner.close()).await;
                 Ok(())
             }
         }

@@ -150,7 +150,7 @@ impl Relay {
         let mut shutdown = std::pin::pin!(shutdown);
         #[cfg(feature = "postgres")]
         if let Some(server) = self.db.server() {
-            return leader::run(server, &self.progress, &*bus, shutdown).await;
+            return Box::pin(leader::run(server, &self.progress, &*bus, shutdown)).await;
         }
         self.catch_up(&*bus).await;
         loop {
