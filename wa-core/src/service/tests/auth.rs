@@ -51,6 +51,7 @@ impl Ports {
     fn granting() -> Self {
         let mut ports = Self::new();
         ports.limiter.expect_take().returning(|_, _| Ok(Admission::Granted));
+        ports.otps.expect_ready().returning(|_| Ok(()));
         ports
     }
 
@@ -121,6 +122,14 @@ async fn a_code_is_stored_after_its_message_was_taken() {
         .returning(|_, _, _| Ok(()));
     let answer = ports.service().request_otp(PHONE).await.expect("is sent");
     assert_eq!((answer.expires_in_seconds, answer.otp), (300, None));
+}
+
+#[tokio::test]
+async fn nobody_is_sent_a_code_that_could_not_be_stored() {
+    let mut ports = Ports::new();
+    ports.limiter.expect_take().returning(|_, _| Ok(Admission::Granted));
+    ports.otps.expect_ready().once().returning(|_| down());
+    assert_eq!(refused(ports.service().request_otp(PHONE).await), "UNAVAILABLE");
 }
 
 #[tokio::test]
