@@ -174,6 +174,7 @@ async fn limits_that_are_off_ask_no_limiter() {
     let mut ports = Ports::new();
     ports.limits.enabled = false;
     ports.sms.expect_send().returning(|_, _| Ok(()));
+    ports.otps.expect_ready().returning(|_| Ok(()));
     ports.otps.expect_put().returning(|_, _, _| Ok(()));
     ports.otps.expect_attempt().returning(|_, _, _| Ok(allowed(1)));
     let service = ports.service();
