@@ -115,12 +115,15 @@ impl Own {
     }
 }
 
-/// How a connection ended, as Redis sees it.
+/// What a connection was that ended.
 #[derive(PartialEq, Eq)]
 enum Ended {
-    UserIsHere,
-    UserWent,
-    UserWasAway,
+    /// One of several of its user.
+    NotLast,
+    /// The last one: its user went by it.
+    Last,
+    /// One of a user who was away already.
+    Unknown,
 }
 
 /// Presence in Redis.
@@ -153,9 +156,9 @@ impl RedisPresenceStore {
         let mut script = DISCONNECT.key(redis.key("presence", user));
         let ended: u8 = redis.link.run(script.key(self.leases()).arg(self.lease(connection)).arg(user.to_string())).await?;
         Ok(match ended {
-            0 => Ended::UserIsHere,
-            1 => Ended::UserWent,
-            _ => Ended::UserWasAway,
+            0 => Ended::NotLast,
+            1 => Ended::Last,
+            _ => Ended::Unknown,
         })
     }
 
@@ -172,7 +175,7 @@ impl RedisPresenceStore {
         while let Some((user, connection)) = ended.last().copied() {
             match self.end(user, connection).await {
                 // If they were away already it may be that the answer was lost: it is told again rather than never.
-                Ok(how) => changes.went.extend((how != Ended::UserIsHere).then_some(user)),
+                Ok(how) => changes.went.extend((how != Ended::NotLast).then_some(user)),
                 Err(error) => {
                     self.remember(ended);
                     return Err(error);
@@ -276,7 +279,7 @@ impl PresenceStore for RedisPresenceStore {
         if ended.is_err() {
             self.remember([(user, connection)]);
         }
-        known(ended.map(|how| how == Ended::UserWent))
+        known(ended.map(|how| how == Ended::Last))
     }
 
     async fn online(&self, users: &[UserId]) -> Stored<Vec<UserId>> {

@@ -342,7 +342,7 @@ async fn a_stopped_redis_holds_nobody_up() {
 }
 
 async fn refusal(url: &str) -> String {
-    Redis::open(url, Arc::new(RealClock)).await.err().map(|error| error.to_string()).unwrap_or_else(|| panic!("it is refused"))
+    Redis::open(url, Arc::new(RealClock)).await.err().expect("it is refused").to_string()
 }
 
 #[tokio::test]
