@@ -93,13 +93,15 @@ pub struct StorageConfig {
     pub database: Option<String>,
     /// Connections to PostgreSQL, where it is the database.
     pub postgres_connections: u32,
+    /// The URL of the Redis that nodes share; `None`: in memory.
+    pub cache: Option<String>,
     /// The URL of the object store for uploaded files; `None`: the folder `media` in the data directory.
     pub media: Option<String>,
 }
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        Self { database: None, postgres_connections: 20, media: None }
+        Self { database: None, postgres_connections: 20, cache: None, media: None }
     }
 }
 
@@ -109,6 +111,7 @@ impl std::fmt::Debug for StorageConfig {
         f.debug_struct("StorageConfig")
             .field("database", &shown(&self.database))
             .field("postgres_connections", &self.postgres_connections)
+            .field("cache", &shown(&self.cache))
             .field("media", &shown(&self.media))
             .finish()
     }
@@ -393,7 +396,14 @@ fn storage(from: &mut Reader) -> StorageConfig {
             "remove it: messages are stored in storage.database",
         );
     }
-    from.unsupported("storage.cache", &["memory:"], "remove it, or write \"memory:\": other caches come in a later release");
+    let cache = from.take("storage.cache", None, |raw| {
+        let fix = "write redis://host:port (or rediss:// over TLS), or remove it: what needs no disk is then kept in memory";
+        match text(raw, fix)? {
+            url if url == "memory:" => Ok(None),
+            url if url.split_once("://").is_some_and(|(scheme, server)| matches!(scheme, "redis" | "rediss") && !server.is_empty()) => Ok(Some(url)),
+            _ => problem("is not the URL of a cache", fix),
+        }
+    });
     from.unsupported("storage.events", &["memory:"], "remove it, or write \"memory:\": other event buses come in a later release");
     let connections = from.count("storage.postgres_connections", 20, 8..=1000);
     let media = from.take("storage.media", None, |raw| {
@@ -407,7 +417,7 @@ fn storage(from: &mut Reader) -> StorageConfig {
             _ => problem("is not the URL of an object store", fix),
         }
     });
-    StorageConfig { database, postgres_connections: u32::try_from(connections).unwrap_or(20), media }
+    StorageConfig { database, postgres_connections: u32::try_from(connections).unwrap_or(20), cache, media }
 }
 
 fn auth(from: &mut Reader, default: &AuthConfig) -> AuthConfig {

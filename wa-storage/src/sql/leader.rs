@@ -162,6 +162,11 @@ impl Session {
         in_time(sqlx::query("SELECT pg_notify($1, '')").bind(CHANNEL).execute(&mut self.listener)).await.map(drop)
     }
 
+    /// Says something, as a session that is silent is ended.
+    async fn show_life(&mut self) -> Result<(), Lost> {
+        in_time(sqlx::query("SELECT 1").execute(&mut self.listener)).await.map(|_| ())
+    }
+
     /// How many rows are not published.
     async fn count(&mut self) -> Result<i64, Lost> {
         let rows: i64 = in_time(sqlx::query_scalar("SELECT COUNT(*) FROM outbox").fetch_one(&mut self.listener)).await?;
@@ -211,7 +216,7 @@ impl Session {
             tokio::select! {
                 biased;
                 () = published.as_mut() => break,
-                () = sleep(TICK) => drop(in_time(sqlx::query("SELECT 1").execute(&mut self.listener)).await?),
+                () = sleep(TICK) => self.show_life().await?,
             }
         }
         // By now others may have published more, which makes this row wait for theirs as well.

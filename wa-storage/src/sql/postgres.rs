@@ -229,12 +229,12 @@ pub(super) fn is_lost(error: &sqlx::Error) -> bool {
 /// Whether the transaction failed for what others did at the same moment, so that it may well succeed when it is tried again.
 pub(super) fn is_passing(error: &sqlx::Error) -> bool {
     // Serialization failure, deadlock, a row that somebody else inserts first (https://www.postgresql.org/docs/current/errcodes-appendix.html).
-    error.as_database_error().and_then(|said| said.code()).is_some_and(|code| matches!(&*code, "40001" | "40P01" | "23505"))
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| matches!(&*code, "40001" | "40P01" | "23505"))
 }
 
 /// What kind of failure the server reports.
 pub(super) fn kind(error: &sqlx::Error) -> StoreErrorKind {
-    let code = error.as_database_error().and_then(|said| said.code()).unwrap_or_default();
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code).unwrap_or_default();
     match &*code {
         "XX001" | "XX002" => StoreErrorKind::Corrupt,
         // A standby takes no writes; a database or a role may be on its way.
@@ -291,7 +291,7 @@ async fn first(options: &PgConnectOptions, shown: &str) -> Result<PgConnection, 
 }
 
 fn unusable(shown: &str, error: &sqlx::Error) -> OpenError {
-    let code = error.as_database_error().and_then(|said| said.code()).unwrap_or_default().into_owned();
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code).unwrap_or_default().into_owned();
     let fix = match (&*code, error) {
         ("28P01" | "28000", _) => "check the user and the password in storage.database, and pg_hba.conf of the server",
         ("3D000", _) => "make the database (createdb), or name another one in storage.database",
