@@ -16,6 +16,7 @@ mod media;
 mod message_life;
 mod messages;
 mod object_store;
+mod postgres;
 mod presence;
 mod push;
 mod redis;

@@ -433,7 +433,18 @@ pub(crate) struct Connection {
     inner: Inner,
     broken: bool,
     failed_io: bool,
-    failed_passing: bool,
+    #[cfg(feature = "postgres")]
+    failed: Failed,
+}
+
+/// What failed on a connection to PostgreSQL since its transaction began.
+#[cfg(feature = "postgres")]
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Failed {
+    /// Any statement: such a transaction is taken back even by a commit.
+    pub(super) any: bool,
+    /// One for what others did at the same moment: the transaction may well succeed when it is tried again.
+    pub(super) passing: bool,
 }
 
 #[derive(Debug)]
@@ -445,7 +456,13 @@ enum Inner {
 
 impl Connection {
     const fn over(inner: Inner) -> Self {
-        Self { inner, broken: false, failed_io: false, failed_passing: false }
+        Self {
+            inner,
+            broken: false,
+            failed_io: false,
+            #[cfg(feature = "postgres")]
+            failed: Failed { any: false, passing: false },
+        }
     }
 
     pub(crate) const fn dialect(&self) -> Dialect {
@@ -467,11 +484,10 @@ impl Connection {
         self.failed_io
     }
 
-    /// Whether a statement failed for what others did at the same moment, since this was asked last: the transaction may well
-    /// succeed when it is tried again.
+    /// What failed since this was asked last.
     #[cfg(feature = "postgres")]
-    pub(super) const fn take_failed_passing(&mut self) -> bool {
-        std::mem::replace(&mut self.failed_passing, false)
+    pub(super) fn take_failed(&mut self) -> Failed {
+        std::mem::take(&mut self.failed)
     }
 
     /// How long the log is.
@@ -564,7 +580,8 @@ impl Connection {
                 #[cfg(feature = "postgres")]
                 Dialect::Postgres => {
                     self.broken |= postgres::is_lost(&error);
-                    self.failed_passing |= postgres::is_passing(&error);
+                    self.failed.any = true;
+                    self.failed.passing |= postgres::is_passing(&error);
                     dialect.error(error)
                 }
             }

@@ -242,7 +242,7 @@ async fn store(connection: &mut Connection, group: &Batch, env: &dyn Env) -> Res
 }
 
 async fn begin(connection: &mut Connection) -> Stored<()> {
-    connection.take_failed_passing();
+    connection.take_failed();
     let begin = connection.dialect().begin();
     connection.execute(Statement::fixed(begin)).await.map(drop)
 }
@@ -260,6 +260,9 @@ async fn announce(tx: &mut Tx<'_>, env: &dyn Env) -> Stored<()> {
 async fn end(connection: &mut Connection) -> Result<(), Trouble> {
     #[cfg(feature = "failpoints")]
     wa_core::faults::pass("before_commit");
+    if connection.take_failed().any {
+        return Err(Trouble::Undone(StoreError::other(connection.dialect().name(), "a statement of the transaction failed")));
+    }
     connection.execute(Statement::fixed("COMMIT")).await.map_err(Trouble::Unknown)?;
     #[cfg(feature = "failpoints")]
     wa_core::faults::pass("after_commit");
@@ -268,7 +271,7 @@ async fn end(connection: &mut Connection) -> Result<(), Trouble> {
 
 /// What an error before the commit means.
 fn judge(connection: &mut Connection, error: StoreError) -> Trouble {
-    if connection.take_failed_passing() || connection.is_broken() { Trouble::Again(error) } else { Trouble::Undone(error) }
+    if connection.take_failed().passing || connection.is_broken() { Trouble::Again(error) } else { Trouble::Undone(error) }
 }
 
 /// Takes the transaction back. Returns the connection if it can still be used.
@@ -317,13 +320,14 @@ impl Apart {
         let mut tries = Tries::new();
         let outcome = loop {
             match self.try_once(&mut *work, &mut hooks).await {
+                Ok(true) if tries.next().await => tracing::debug!("a transaction that others were in the way of is tried again"),
                 Err(Trouble::Again(error)) if tries.next().await => tracing::debug!(%error, "a transaction is tried again"),
                 outcome => break outcome,
             }
         };
         hooks.into_iter().for_each(|hook| hook());
         match outcome {
-            Ok(()) => work.answer(None),
+            Ok(_) => work.answer(None),
             Err(trouble) => {
                 let error = trouble.error();
                 tracing::warn!(%error, "a transaction failed");
@@ -332,8 +336,8 @@ impl Apart {
         }
     }
 
-    /// Does the work; `Ok` if its own result is the answer.
-    async fn try_once(&self, work: &mut dyn Work, hooks: &mut Vec<Hook>) -> Result<(), Trouble> {
+    /// Does the work; `Ok` if its own result is the answer, with whether another try may give a better one.
+    async fn try_once(&self, work: &mut dyn Work, hooks: &mut Vec<Hook>) -> Result<bool, Trouble> {
         let mut connection = self.db.borrow().await.map_err(Trouble::Undone)?;
         // A connection may have died in the pool; nothing was done on it.
         if let Err(error) = begin(&mut connection).await {
@@ -344,10 +348,9 @@ impl Apart {
         let mut events = Vec::new();
         let mut tx = Tx::over(&mut connection, &mut events, hooks);
         if !work.run(&mut tx).await {
-            let may_go_better = connection.take_failed_passing() || connection.is_broken();
+            let may_go_better = connection.take_failed().passing || connection.is_broken();
             take_back(connection).await;
-            let passed = || StoreError::unavailable(self.db.dialect().name(), "others were in its way");
-            return if may_go_better && work.can_run_again() { Err(Trouble::Again(passed())) } else { Ok(()) };
+            return Ok(may_go_better && work.can_run_again());
         }
         let outcome = match announce(&mut tx, &*self.env).await {
             Ok(()) => end(&mut connection).await,
@@ -358,7 +361,7 @@ impl Apart {
                 if !events.is_empty() {
                     self.handoff.wake();
                 }
-                Ok(())
+                Ok(false)
             }
             Err(trouble) => {
                 take_back(connection).await;

@@ -22,6 +22,8 @@ mod message_store;
 mod places;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(all(test, feature = "postgres", feature = "conformance"))]
+mod postgres_tests;
 mod push_queue;
 mod receipt_store;
 mod receive;
