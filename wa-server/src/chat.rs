@@ -14,6 +14,8 @@ use wa_core::event::Event;
 use wa_core::id::DeviceId;
 use wa_core::ports::{Env, EventBus, EventHandler, FanOut as _, PushSender, SmsSender, Subscription};
 use wa_storage::Stores;
+#[cfg(feature = "cluster")]
+use wa_transport::grpc::{GrpcDeps, GrpcServer, GrpcService};
 use wa_transport::metrics::Metrics;
 use wa_transport::rest::{self, RestOptions};
 use wa_transport::ws::{self, WsOptions};
@@ -141,6 +143,25 @@ impl Chat {
         };
         let ws = WsOptions { cors_origins: server.cors_origins.clone(), trusted_proxies: server.trusted_proxies.clone() };
         rest::router(self.wired.backend.clone(), rest).merge(ws::router(Arc::clone(&self.wired.hub), self.wired.backend.clone(), ws))
+    }
+
+    /// The five services of the contract, section 4, to serve on a port of their own. Whoever reaches it may act as anybody: it
+    /// belongs on a private network.
+    #[cfg(feature = "cluster")]
+    #[must_use]
+    pub fn grpc(&self) -> GrpcServer {
+        let backend = &self.wired.backend;
+        let deps = GrpcDeps {
+            authenticator: Arc::clone(&backend.authenticator),
+            messages: Arc::clone(&backend.messages),
+            presence: Arc::clone(&backend.presence),
+            fan_out: Arc::clone(&backend.fan_out),
+            lookup: Arc::clone(&self.wired.lookup),
+            readiness: self.wired.readiness.clone(),
+            env: Arc::clone(&backend.env),
+            metrics: backend.metrics.clone(),
+        };
+        GrpcServer::new(deps, GrpcService::ALL.to_vec())
     }
 
     /// Login by phone and code; `None` if the host has its own.

@@ -14,8 +14,9 @@ use wa_core::limits::Limits;
 use wa_core::link::{FileSigner, Links};
 use wa_core::ports::{Env, EventBus, PushSender, SmsSender, Subscription};
 use wa_core::service::{
-    AttachmentDeps, Attachments, AuthConfig, AuthDeps, AuthService, ChatDeps, ChatService, FanOutDeps, FanOutService, MediaDeps, MediaService, MessageDeps,
-    MessageService, Names, NotificationDeps, NotificationService, PresenceDeps, PresenceService, StatusDeps, StatusService, TokenSigner, UserDeps, UserService,
+    AttachmentDeps, Attachments, AuthConfig, AuthDeps, AuthService, ChatDeps, ChatService, FanOutDeps, FanOutService, LookupDeps, LookupService, MediaDeps,
+    MediaService, MessageDeps, MessageService, Names, NotificationDeps, NotificationService, PresenceDeps, PresenceService, StatusDeps, StatusService,
+    TokenSigner, UserDeps, UserService,
 };
 use wa_storage::media::{Inspector, InspectorConfig};
 use wa_storage::{MediaConfig, OpenError, StorageConfig, Stores};
@@ -39,6 +40,8 @@ const ISSUER: &str = "wa-server";
 /// All parts, running.
 pub(crate) struct Wired {
     pub(crate) backend: Backend,
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "only other processes ask"))]
+    pub(crate) lookup: Arc<LookupService>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) bus: Arc<dyn EventBus>,
     pub(crate) readiness: Arc<ServerReadiness>,
@@ -95,7 +98,7 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
     let names = Arc::new(Names::new(Arc::clone(&stores.users), Arc::clone(&env), &limits));
     let shared = Shared { stores: &stores, hub: &hub, bus: &bus, links, names, env, limits, metrics };
     let notifications = Arc::new(notification_service(config, own.push, has_data_dir, &shared)?);
-    let backend = backend(shared, authenticator, auth, Arc::clone(&notifications) as _);
+    let (backend, lookup) = backend(shared, authenticator, auth, Arc::clone(&notifications) as _);
     let pusher = Pusher::new(notifications, backend.metrics.clone(), backend.limits.push_in_flight);
 
     // Subscribed before the relay runs, so that what an earlier process left in the outbox reaches everybody.
@@ -119,6 +122,7 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
     Ok(Wired {
         readiness: Arc::new(ServerReadiness::new(Arc::clone(&stores))),
         backend,
+        lookup,
         hub,
         bus,
         stores,
@@ -311,7 +315,7 @@ struct Shared<'a> {
     metrics: Metrics,
 }
 
-fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Option<Arc<dyn AuthApi>>, push: Arc<dyn PushApi>) -> Backend {
+fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Option<Arc<dyn AuthApi>>, push: Arc<dyn PushApi>) -> (Backend, Arc<LookupService>) {
     let Shared { stores, hub, bus, links, names, env, limits, metrics } = shared;
     let attachments = Arc::new(Attachments::new(AttachmentDeps {
         media: Arc::clone(&stores.media),
@@ -343,7 +347,17 @@ fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Opti
         env: Arc::clone(&env),
         limits: Arc::clone(&limits),
     }));
-    Backend {
+    let lookup = Arc::new(LookupService::new(LookupDeps {
+        users: Arc::clone(&stores.users),
+        contacts: Arc::clone(&stores.contacts),
+        presence: Arc::clone(&stores.presence),
+        chats: Arc::clone(&stores.chats),
+        messages: Arc::clone(&stores.messages),
+        attachments: Arc::clone(&attachments),
+        links: Arc::clone(&links),
+        env: Arc::clone(&env),
+    }));
+    let backend = Backend {
         authenticator,
         auth,
         media: Arc::new(MediaService::new(MediaDeps {
@@ -409,7 +423,8 @@ fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Opti
         limits,
         env,
         metrics,
-    }
+    };
+    (backend, lookup)
 }
 
 /// How often the stores are tried, and the first pause, which doubles.

@@ -57,6 +57,8 @@ pub struct Config {
 pub struct ServerConfig {
     /// Where it listens; port 0 takes a free one.
     pub bind: SocketAddr,
+    /// Where gRPC is served; `None`: nowhere. Whoever reaches it may act as anybody: it belongs on a private network.
+    pub grpc_bind: Option<SocketAddr>,
     /// Where clients reach it, if not there.
     pub public_url: Option<Url>,
     /// Where its data and secrets lie.
@@ -75,6 +77,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             bind: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+            grpc_bind: None,
             public_url: None,
             data_dir: PathBuf::from("./wa-data"),
             web_client: true,
@@ -316,6 +319,12 @@ fn check_together(from: &mut Reader, config: &Config) {
     if auth.access_ttl >= auth.refresh_ttl {
         from.refuse("auth.access_ttl", "is not shorter than auth.refresh_ttl", "let the access token expire first, as with 15m and 720h");
     }
+    if server.grpc_bind == Some(server.bind) && server.bind.port() != 0 {
+        from.refuse("server.grpc_bind", "is the same as server.bind", "choose another port, such as 9090");
+    }
+    if telemetry.metrics_bind.is_some_and(|metrics| Some(metrics) == server.grpc_bind && metrics.port() != 0) {
+        from.refuse("telemetry.metrics_bind", "is the same as server.grpc_bind", "choose another port");
+    }
     if telemetry.metrics_bind == Some(server.bind) && server.bind.port() != 0 {
         from.refuse("telemetry.metrics_bind", "is the same as server.bind", "choose another port, or remove it: metrics are then served with everything else");
     }
@@ -326,10 +335,16 @@ fn server(from: &mut Reader, default: ServerConfig, flags: &Flags) -> ServerConf
     if let Some(port) = flags.port {
         bind.set_port(port);
     }
-    from.unsupported("server.grpc_bind", &["off"], "remove it: gRPC comes in a later release");
+    let grpc_bind = from.take("server.grpc_bind", default.grpc_bind, |raw| match raw {
+        Raw::Text(text) if matches!(text.trim(), "" | "off") => Ok(None),
+        Raw::Bool(false) => Ok(None),
+        raw if cfg!(feature = "cluster") => address(raw).map(Some),
+        _ => problem("is not supported by this build", "build with the feature cluster, or remove it"),
+    });
     from.unsupported("server.roles", &["all"], "remove it: all roles run in this process");
     ServerConfig {
         bind,
+        grpc_bind,
         public_url: from.take("server.public_url", None, |raw| http_url(raw).map(Some)),
         data_dir: from.take("server.data_dir", default.data_dir, |raw| text(raw, "write the path of a directory").map(PathBuf::from)),
         web_client: from.bool("server.web_client", default.web_client),

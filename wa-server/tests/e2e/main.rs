@@ -9,6 +9,8 @@ mod corpus;
 mod edge;
 mod embedded;
 mod groups;
+#[cfg(feature = "cluster")]
+mod grpc;
 mod hostile_media;
 mod lifecycle;
 mod matrix;

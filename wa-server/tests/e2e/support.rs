@@ -92,6 +92,7 @@ pub(crate) fn http() -> &'static reqwest::Client {
 /// A running server and its data directory.
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
+    pub(crate) grpc: Option<SocketAddr>,
     pub(crate) config: Config,
     pub(crate) data: Arc<tempfile::TempDir>,
     stop: oneshot::Sender<()>,
@@ -135,11 +136,11 @@ impl TestServer {
         prepare_process();
         let server = build(Server::builder(config.clone())).bind().await.expect("the server starts");
         let (stop, stopped) = oneshot::channel::<()>();
-        let address = server.local_addr();
+        let (address, grpc) = (server.local_addr(), server.grpc_addr());
         let running = tokio::spawn(server.run_until(async {
             let _ = stopped.await;
         }));
-        Self { address, config, data, stop, running }
+        Self { address, grpc, config, data, stop, running }
     }
 
     /// Ends it gracefully, and returns what is needed to start it again.

@@ -23,9 +23,10 @@ use super::media::UPLOADS;
 use super::remote::{RemoteAddr, TrustedProxies};
 use super::{BASE_PATH, Rest, Shared};
 use crate::backend::Backend;
+use crate::context::{self, RequestContext};
 use crate::metrics::Metrics;
 
-static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static REQUEST_ID: HeaderName = HeaderName::from_static(context::REQUEST_ID);
 
 /// Headers by which proxies of other set-ups tell who a user is. Nothing here reads them; they are removed so that nothing
 /// behind ever can.
@@ -71,12 +72,14 @@ pub(crate) async fn observe(State(observer): State<Arc<Observer>>, mut request: 
     let remote = RemoteAddr::of(peer, request.headers(), &observer.trusted_proxies);
     let user_agent = user_agent(request.headers());
     let span = tracing::info_span!("request", request_id = %id, user_id = field::Empty, traceparent = field::Empty);
-    if let Some(parent) = traceparent(request.headers()) {
+    let traceparent = context::traceparent(request.headers());
+    if let Some(parent) = traceparent {
         span.record("traceparent", parent);
     }
+    let context = RequestContext { request_id: Arc::clone(&id), traceparent: traceparent.map(Into::into) };
     request.extensions_mut().insert(remote);
 
-    async move {
+    let answered = async move {
         let in_flight = InFlight::enter(observer.metrics.http_in_flight());
         let response = next.run(request).await;
         let meta = Meta { request_id: id, timestamp: observer.env.now() };
@@ -98,9 +101,8 @@ pub(crate) async fn observe(State(observer): State<Arc<Observer>>, mut request: 
             tracing::info!(method, route, status, latency_ms, remote_ip = %remote, user_agent, "request");
         }
         response
-    }
-    .instrument(span)
-    .await
+    };
+    context.scope(answered.instrument(span)).await
 }
 
 /// Counts a request for as long as it is being answered, even if its client goes away.
@@ -121,17 +123,10 @@ impl Drop for InFlight {
 
 /// The caller's id of the request if it is sane, else a new one.
 fn request_id(headers: &HeaderMap, env: &dyn Env) -> Arc<str> {
-    let sane = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-    match headers.get(&REQUEST_ID).and_then(|value| value.to_str().ok()).filter(sane) {
+    match context::request_id(headers) {
         Some(id) => id.into(),
         None => env.new_id::<Uuid>().to_string().into(),
     }
-}
-
-/// The W3C trace context (Trace Context, section 3.2), if it has its form.
-fn traceparent(headers: &HeaderMap) -> Option<&str> {
-    let sane = |text: &&str| text.len() == 55 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
-    headers.get("traceparent").and_then(|value| value.to_str().ok()).filter(sane)
 }
 
 fn user_agent(headers: &HeaderMap) -> String {
