@@ -9,6 +9,8 @@ pub mod client;
 #[cfg(feature = "server")]
 pub mod context;
 #[cfg(feature = "grpc")]
+pub mod gateway;
+#[cfg(feature = "grpc")]
 pub mod grpc;
 #[cfg(feature = "server")]
 pub mod metrics;

@@ -33,7 +33,10 @@ fn client(channel: Channel) -> MessageServiceClient<Channel> {
 /// Who sends where, and whose turn it is. What is sent over one connection may be answered in any order, and two messages of
 /// one sender must not change places: so each waits for the one before.
 #[derive(Debug, Default)]
-struct Turns(Mutex<HashMap<(UserId, ChatId), Arc<tokio::sync::Mutex<()>>>>);
+struct Turns(Mutex<HashMap<(UserId, ChatId), Turn>>);
+
+/// Held by whose turn it is; it is handed out in the order in which it was asked for.
+type Turn = Arc<tokio::sync::Mutex<()>>;
 
 impl Turns {
     /// Does something when it is this sender's turn: in the order in which it was first polled.

@@ -150,11 +150,13 @@ impl Peer {
                     self.0.metrics.grpc_called(method.service, method.name, code_name(Code::Ok));
                     return Ok(answer.into_inner());
                 }
+                // The library's own word for a deadline that passed: nobody else gives up a call of ours.
+                Ok(Err(status)) if status.code() == Code::Cancelled => Status::deadline_exceeded(status.message()),
                 Ok(Err(status)) => status,
                 Err(_) => Status::deadline_exceeded(format!("{} did not answer in time", self.0.name)),
             };
             self.0.metrics.grpc_called(method.service, method.name, code_name(status.code()));
-            if is_answer(&status) || !matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown) {
+            if is_answer(&status) || !matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Unknown) {
                 leave.answered();
             } else {
                 leave.failed();
