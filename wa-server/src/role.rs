@@ -28,8 +28,7 @@ pub enum Role {
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 8] =
-        [Self::Gateway, Self::Auth, Self::User, Self::Chat, Self::Message, Self::Notification, Self::Media, Self::Websocket];
+    pub const ALL: [Self; 8] = [Self::Gateway, Self::Auth, Self::User, Self::Chat, Self::Message, Self::Notification, Self::Media, Self::Websocket];
 
     /// As it is written in the configuration.
     #[must_use]
@@ -87,7 +86,7 @@ impl Role {
         match self {
             Self::Auth | Self::Notification => &[],
             Self::Gateway | Self::User | Self::Chat | Self::Message | Self::Media => &[Self::Auth],
-            Self::Websocket => &[Self::Auth, Self::User, Self::Message],
+            Self::Websocket => &[Self::Auth, Self::Message],
         }
     }
 }

@@ -14,6 +14,7 @@ use wa_core::ports::{Env, SmsSender};
 
 use crate::chat::{Chat, ChatBuilder, left_until};
 use crate::config::Config;
+use crate::role::Role;
 use crate::start::StartError;
 use crate::{demo, listener, web};
 
@@ -65,7 +66,7 @@ impl ServerBuilder {
     }
 }
 
-fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+pub(crate) fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let refused = |source| StartError::of_bind(address, source);
     let listener = listener::bind(address).map_err(refused)?;
     let local_addr = listener.local_addr().map_err(refused)?;
@@ -131,7 +132,7 @@ impl Server {
     pub async fn run_until(self, stop: impl Future<Output = ()>) {
         let Self { config, chat, listener, grpc, metrics, .. } = self;
         let limits = &config.limits;
-        let router = if config.server.web_client { chat.router().merge(web::router()) } else { chat.router() };
+        let router = if config.server.web_client && config.server.roles.has(Role::Gateway) { chat.router().merge(web::router()) } else { chat.router() };
         let (stopping, stopped) = watch::channel(());
         let ended = |mut stopped: watch::Receiver<()>| async move {
             // The channel's end is the signal; nothing is ever sent.

@@ -29,8 +29,10 @@ use wa_transport::sms::{LogSmsSender, WebhookSmsSender};
 use wa_transport::ws::{Delivery, Hub};
 
 use crate::config::{Config, Secret, SmsConfig};
+use crate::peers::Peers;
 use crate::pusher::Pusher;
 use crate::readiness::ServerReadiness;
+use crate::role::Role;
 use crate::start::StartError;
 use crate::{housekeeping, secrets};
 
@@ -47,10 +49,8 @@ pub(crate) struct Wired {
     pub(crate) readiness: Arc<ServerReadiness>,
     stores: Arc<Stores>,
     closes_stores: bool,
-    delivery: Box<dyn Subscription>,
-    indexing: Box<dyn Subscription>,
+    subscriptions: Vec<Box<dyn Subscription>>,
     pub(crate) pusher: Pusher,
-    pushing: Box<dyn Subscription>,
     pushes: AbortOnDropHandle<()>,
     indexer: AbortOnDropHandle<()>,
     relay: AbortOnDropHandle<()>,
@@ -89,7 +89,8 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
     let hub = Hub::new(limits.ws_connections, metrics.clone());
     let bus = own.bus.unwrap_or_else(|| Arc::new(MemoryEventBus::new(limits.bus_queue)));
 
-    let (authenticator, auth) = match own.authenticator {
+    let peers = Peers::of(config, &env, &metrics)?;
+    let (authenticator, auth) = match own.authenticator.or_else(|| peers.authenticator()) {
         Some(authenticator) => (authenticator, None),
         None => {
             let service = Arc::new(auth_service(config, own.sms, &stores, &hub, &env, &limits)?);
@@ -99,13 +100,22 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
     let names = Arc::new(Names::new(Arc::clone(&stores.users), Arc::clone(&env), &limits));
     let shared = Shared { stores: &stores, hub: &hub, bus: &bus, links, names, env, limits, metrics };
     let notifications = Arc::new(notification_service(config, own.push, has_data_dir, &shared)?);
-    let (backend, lookup) = backend(shared, authenticator, auth, Arc::clone(&notifications) as _);
+    let (mut backend, lookup) = backend(shared, authenticator, auth, Arc::clone(&notifications) as _);
+    peers.join(&mut backend);
     let pusher = Pusher::new(notifications, backend.metrics.clone(), backend.limits.push_in_flight);
 
     // Subscribed before the relay runs, so that what an earlier process left in the outbox reaches everybody.
-    let delivery = bus.subscribe("ws-delivery", Delivery::new(Arc::clone(&hub), &backend)).await.map_err(StartError::Bus)?;
-    let indexing = bus.subscribe("search-index", Arc::clone(&stores.indexer) as _).await.map_err(StartError::Bus)?;
-    let pushing = bus.subscribe("push", Arc::new(pusher.clone())).await.map_err(StartError::Bus)?;
+    let roles = &config.server.roles;
+    let mut subscriptions = Vec::new();
+    if roles.has(Role::Websocket) {
+        subscriptions.push(bus.subscribe("ws-delivery", Delivery::new(Arc::clone(&hub), &backend)).await.map_err(StartError::Bus)?);
+    }
+    if roles.has(Role::Message) {
+        subscriptions.push(bus.subscribe("search-index", Arc::clone(&stores.indexer) as _).await.map_err(StartError::Bus)?);
+    }
+    if roles.has(Role::Notification) {
+        subscriptions.push(bus.subscribe("push", Arc::new(pusher.clone())).await.map_err(StartError::Bus)?);
+    }
     let pushes = tokio::spawn(pusher.clone().run());
     let indexer = tokio::spawn({
         let stores = Arc::clone(&stores);
@@ -129,10 +139,8 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
         bus,
         stores,
         closes_stores,
-        delivery,
-        indexing,
+        subscriptions,
         pusher,
-        pushing,
         pushes: AbortOnDropHandle::new(pushes),
         indexer: AbortOnDropHandle::new(indexer),
         relay: AbortOnDropHandle::new(relay),
@@ -156,7 +164,7 @@ impl Wired {
         }
         self.pusher.stop();
         self.pushes.abort();
-        drop((self.delivery, self.indexing, self.pushing));
+        drop(self.subscriptions);
         if !self.closes_stores {
             return;
         }

@@ -8,7 +8,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
-use wa_core::api::{Authenticator as _, ForwardMessage, HistoryQuery, MessageApi as _, PresenceApi as _, SearchRequest, SendMessage, SyncRequest};
+use wa_core::api::{Authenticator as _, ForwardMessage, HistoryQuery, MessageApi as _, SearchRequest, SendMessage, SyncRequest};
 use wa_core::session::Caller;
 use wa_server::SystemEnv;
 use wa_transport::grpc::proto::auth::auth_service_client::AuthServiceClient;
@@ -23,7 +23,7 @@ use wa_transport::grpc::proto::message::{
 };
 use wa_transport::grpc::proto::user::user_service_client::UserServiceClient;
 use wa_transport::grpc::proto::user::{CheckPresenceRequest, GetPrivacySettingsRequest, GetUserRequest, GetUsersRequest, SetLastSeenRequest};
-use wa_transport::grpc::{GrpcAuthClient, GrpcMessageClient, GrpcPresenceClient, Peer};
+use wa_transport::grpc::{GrpcAuthClient, GrpcMessageClient, Peer};
 use wa_transport::metrics::Metrics;
 
 use crate::media::{png, upload};
@@ -416,17 +416,4 @@ async fn the_apis_are_the_same_from_another_process() {
     assert!(!messages.delete_for_me(&as_bob, id, None).await.unwrap().for_everyone);
     assert!(messages.delete_for_everyone(&as_alice, id, None).await.unwrap().for_everyone);
     assert_eq!(messages.react(&as_alice, id, Some("👍".to_owned()), None).await.unwrap_err().code(), "CONFLICT");
-
-    let presence = GrpcPresenceClient::new(peer(&server));
-    let connection = wa_core::id::ConnectionId::from_uuid(uuid::Uuid::new_v4());
-    presence.connected(&as_alice, connection).await.unwrap();
-    let seen = presence.see(&as_bob, &[as_alice.user_id, as_bob.user_id]).await.unwrap();
-    assert_eq!(seen.iter().map(|seen| seen.online).collect::<Vec<_>>(), [true, false]);
-    presence.disconnected(&as_alice, connection).await.unwrap();
-    assert!(!presence.see(&as_bob, &[as_alice.user_id]).await.unwrap()[0].online);
-    let mut socket = bob.connect().await;
-    socket.settle().await;
-    presence.typing(&as_alice, chat_id, true).await.unwrap();
-    socket.until("typing", |frame| frame["event"] == "typing" && frame["data"]["is_typing"] == true).await;
-    assert_eq!(presence.typing(&as_alice, NOBODY.parse().expect("an id"), true).await.unwrap_err().code(), "CHAT_NOT_FOUND");
 }

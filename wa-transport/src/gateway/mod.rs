@@ -119,9 +119,10 @@ impl Gateway {
         };
         let token = bearer_token(request.headers()).and_then(|token| std::str::from_utf8(token).ok()).map(ToOwned::to_owned);
         // Pages and files anybody may ask for, as often as they like, and sockets, are admitted where they are served.
-        let is_api = path.starts_with(crate::rest::BASE_PATH) && !path.starts_with("/api/v1/media/avatars/");
-        let caller = if is_api { self.admit(area, token.as_deref(), &request).await? } else { None };
         let is_upload = area == Area::Media && !request.method().is_safe();
+        let remote = request.extensions().get::<RemoteAddr>().copied().unwrap_or_default();
+        let is_api = path.starts_with(crate::rest::BASE_PATH) && !path.starts_with("/api/v1/media/avatars/");
+        let caller = if is_api { self.admit(area, token.as_deref(), remote).await? } else { None };
         let within = if is_upload { self.limits.upload_timeout } else { self.limits.request_timeout };
         let most = if is_upload { self.limits.document_bytes.max(self.limits.video_bytes) + AROUND } else { self.limits.json_body * DRAINED };
         let answered = tokio::time::timeout(within, self.proxy.pass(request, peer, caller, most)).await;
@@ -133,7 +134,7 @@ impl Gateway {
     }
 
     /// Finds out who asks, and takes a token from their bucket, or from that of their address.
-    async fn admit(&self, area: Area, token: Option<&str>, request: &Request) -> Result<Option<Caller>, Error> {
+    async fn admit(&self, area: Area, token: Option<&str>, remote: RemoteAddr) -> Result<Option<Caller>, Error> {
         let caller = match token {
             None => Ok(None),
             Some(token) => self.tokens.caller(token).await.map(Some),
@@ -143,10 +144,7 @@ impl Gateway {
                 tracing::Span::current().record("user_id", tracing::field::display(caller.user_id));
                 self.take("api_user", &caller.user_id, self.limits.api_user).await?;
             }
-            Ok(None) | Err(_) => {
-                let remote = request.extensions().get::<RemoteAddr>().copied().unwrap_or_default();
-                self.take("api_ip", &remote.bucket(), self.limits.api_ip).await?;
-            }
+            Ok(None) | Err(_) => self.take("api_ip", &remote.bucket(), self.limits.api_ip).await?,
         }
         match caller {
             // Whoever's access token has ended may still use their refresh token.

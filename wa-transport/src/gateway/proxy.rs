@@ -101,7 +101,7 @@ impl Proxy {
         if !body.is_end_stream() {
             call = call.body(reqwest::Body::wrap_stream(Body::new(Limited::new(body, most)).into_data_stream()));
         }
-        let answer = call.send().await.map_err(|error| refusal(error))?;
+        let answer = call.send().await.map_err(refusal)?;
         let mut response = Response::new(Body::empty());
         *response.status_mut() = answer.status();
         *response.headers_mut() = answer.headers().clone();

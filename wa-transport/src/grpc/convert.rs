@@ -11,7 +11,7 @@ use wa_core::id::{ConnectionId, DeviceId, UserId};
 use wa_core::media::MediaView;
 use wa_core::session::Caller;
 use wa_core::time::Timestamp;
-use wa_core::user::{PresenceView, Profile};
+use wa_core::user::Profile;
 
 use prost::bytes::Bytes;
 
@@ -100,17 +100,6 @@ impl From<Profile> for user::UserProfile {
             updated_at: Some(from_time(profile.updated_at)),
         }
     }
-}
-
-impl From<PresenceView> for user::Presence {
-    fn from(view: PresenceView) -> Self {
-        Self { user_id: view.user_id.to_string(), online: view.online, last_seen: view.last_seen.map(from_time) }
-    }
-}
-
-pub(super) fn to_presence(presence: &user::Presence) -> Result<PresenceView> {
-    let last_seen = presence.last_seen.as_ref().map(|time| to_time("last_seen", time)).transpose()?;
-    Ok(PresenceView { user_id: id("user_id", &presence.user_id)?, online: presence.online, last_seen })
 }
 
 impl From<LastMessage> for message::MessagePreview {

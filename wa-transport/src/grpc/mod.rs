@@ -7,7 +7,7 @@ mod convert;
 mod server;
 mod status;
 
-pub use self::client::{GrpcAuthClient, GrpcMessageClient, GrpcPresenceClient, InvalidPeer, Peer};
+pub use self::client::{GrpcAuthClient, GrpcMessageClient, InvalidPeer, Peer};
 pub use self::server::{GrpcDeps, GrpcServer, GrpcService};
 
 /// What the proto files define, as prost and tonic make it of them.

@@ -53,7 +53,6 @@ impl Area {
 }
 
 /// The router for paths of these parts and of no part, and another one for the paths of all other parts.
-#[must_use]
 pub fn only(router: Router, areas: &[Area], elsewhere: Router) -> Router {
     let areas = areas.to_vec();
     router.layer(from_fn(move |request: Request, next: Next| {

@@ -150,7 +150,7 @@ mod tests {
 
     fn fail(breaker: &Breaker, times: u32) {
         for _ in 0..times {
-            breaker.ask().ok().expect("leave").failed();
+            breaker.ask().expect("leave").failed();
         }
     }
 
@@ -158,16 +158,16 @@ mod tests {
     async fn it_opens_after_failures_in_a_row_and_closes_after_three_probes() {
         let (breaker, shown) = breaker();
         fail(&breaker, FAILURES - 1);
-        breaker.ask().ok().expect("leave").answered();
+        breaker.ask().expect("leave").answered();
         fail(&breaker, FAILURES - 1);
         assert_eq!(shown.load(Ordering::SeqCst), 0, "an answer in between begins the count anew");
-        let late = breaker.ask().ok().expect("leave");
+        let late = breaker.ask().expect("leave");
         fail(&breaker, 1);
         assert_eq!((breaker.ask().err(), shown.load(Ordering::SeqCst)), (Some(OPEN), 2));
         late.answered();
         assert_eq!(shown.load(Ordering::SeqCst), 2, "what was asked for before tells nothing");
         tokio::time::advance(OPEN).await;
-        let probes: Vec<_> = (0..PROBES).map(|_| breaker.ask().ok().expect("a probe")).collect();
+        let probes: Vec<_> = (0..PROBES).map(|_| breaker.ask().expect("a probe")).collect();
         assert_eq!(shown.load(Ordering::SeqCst), 1);
         assert!(breaker.ask().is_err(), "no more probes than three");
         for probe in probes {
@@ -182,7 +182,7 @@ mod tests {
         fail(&breaker, FAILURES);
         tokio::time::advance(OPEN).await;
         for _ in 0..10 {
-            drop(breaker.ask().ok().expect("a probe"));
+            drop(breaker.ask().expect("a probe"));
         }
         fail(&breaker, 1);
         assert_eq!((breaker.ask().err(), shown.load(Ordering::SeqCst)), (Some(OPEN), 2));

@@ -4,7 +4,6 @@
 mod auth;
 mod breaker;
 mod message;
-mod presence;
 
 use std::fmt;
 use std::future::Future;
@@ -21,7 +20,6 @@ use wa_core::ports::Env;
 
 pub use self::auth::GrpcAuthClient;
 pub use self::message::GrpcMessageClient;
-pub use self::presence::GrpcPresenceClient;
 
 use self::breaker::Breaker;
 use super::code_name;

@@ -22,7 +22,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Response, Status};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
-use wa_core::api::{Authenticator, FanOutApi, MessageApi, PresenceApi};
+use wa_core::api::{Authenticator, FanOutApi, MessageApi};
 use wa_core::ports::Env;
 use wa_core::service::LookupService;
 
@@ -86,8 +86,6 @@ pub struct GrpcDeps {
     pub authenticator: Arc<dyn Authenticator>,
     /// Messages.
     pub messages: Arc<dyn MessageApi>,
-    /// Presence and typing.
-    pub presence: Arc<dyn PresenceApi>,
     /// Who gets an event.
     pub fan_out: Arc<dyn FanOutApi>,
     /// What is asked without a person asking.
@@ -143,7 +141,7 @@ impl GrpcServer {
         for service in &self.services {
             match service {
                 GrpcService::Auth => add!(AuthServiceServer, auth::Auth { authenticator: Arc::clone(&deps.authenticator) }),
-                GrpcService::User => add!(UserServiceServer, user::User { lookup: Arc::clone(&deps.lookup), presence: Arc::clone(&deps.presence) }),
+                GrpcService::User => add!(UserServiceServer, user::User { lookup: Arc::clone(&deps.lookup) }),
                 GrpcService::Chat => add!(ChatServiceServer, chat::Chat { lookup: Arc::clone(&deps.lookup) }),
                 GrpcService::Message => add!(
                     MessageServiceServer,

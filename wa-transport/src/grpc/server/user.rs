@@ -3,23 +3,20 @@
 use std::sync::Arc;
 
 use tonic::{Request, async_trait};
-use wa_core::api::PresenceApi;
 use wa_core::error::{Error, Missing};
 use wa_core::id::UserId;
 use wa_core::service::LookupService;
 
 use super::{Answer, answer};
-use crate::grpc::convert::{caller_of, from_time, id, ids, optional_id, to_time};
+use crate::grpc::convert::{from_time, id, ids, optional_id, to_time};
 use crate::grpc::proto::user::user_service_server::UserService;
 use crate::grpc::proto::user::{
-    CheckPresenceRequest, CheckPresenceResponse, GetPresenceRequest, GetPresenceResponse, GetPrivacySettingsRequest, GetPrivacySettingsResponse,
-    GetUserRequest, GetUserResponse, GetUsersRequest, GetUsersResponse, NoteConnectionRequest, NoteConnectionResponse, NoteDisconnectionRequest,
-    NoteDisconnectionResponse, SetLastSeenRequest, SetLastSeenResponse, SetTypingRequest, SetTypingResponse,
+    CheckPresenceRequest, CheckPresenceResponse, GetPrivacySettingsRequest, GetPrivacySettingsResponse, GetUserRequest, GetUserResponse, GetUsersRequest,
+    GetUsersResponse, SetLastSeenRequest, SetLastSeenResponse,
 };
 
 pub(super) struct User {
     pub(super) lookup: Arc<LookupService>,
-    pub(super) presence: Arc<dyn PresenceApi>,
 }
 
 #[async_trait]
@@ -67,33 +64,5 @@ impl UserService for User {
             self.lookup.set_last_seen(id("user_id", &user_id)?, at).await
         };
         answer(set.await.map(|()| SetLastSeenResponse {}))
-    }
-
-    async fn note_connection(&self, request: Request<NoteConnectionRequest>) -> Answer<NoteConnectionResponse> {
-        let NoteConnectionRequest { user_id, device_id, connection_id } = request.into_inner();
-        let connected = async { self.presence.connected(&caller_of(&user_id, &device_id)?, id("connection_id", &connection_id)?).await };
-        answer(connected.await.map(|()| NoteConnectionResponse {}))
-    }
-
-    async fn note_disconnection(&self, request: Request<NoteDisconnectionRequest>) -> Answer<NoteDisconnectionResponse> {
-        let NoteDisconnectionRequest { user_id, device_id, connection_id } = request.into_inner();
-        let gone = async { self.presence.disconnected(&caller_of(&user_id, &device_id)?, id("connection_id", &connection_id)?).await };
-        answer(gone.await.map(|()| NoteDisconnectionResponse {}))
-    }
-
-    async fn get_presence(&self, request: Request<GetPresenceRequest>) -> Answer<GetPresenceResponse> {
-        let GetPresenceRequest { user_ids, requester_id } = request.into_inner();
-        let seen = async {
-            id::<UserId>("requester_id", &requester_id)?;
-            let asked: Vec<UserId> = ids("user_ids", &user_ids)?;
-            self.presence.see(&caller_of(&requester_id, "")?, &asked).await
-        };
-        answer(seen.await.map(|presence| GetPresenceResponse { presence: presence.into_iter().map(Into::into).collect() }))
-    }
-
-    async fn set_typing(&self, request: Request<SetTypingRequest>) -> Answer<SetTypingResponse> {
-        let SetTypingRequest { user_id, device_id, chat_id, is_typing } = request.into_inner();
-        let set = async { self.presence.typing(&caller_of(&user_id, &device_id)?, id("chat_id", &chat_id)?, is_typing).await };
-        answer(set.await.map(|()| SetTypingResponse {}))
     }
 }
