@@ -21,6 +21,8 @@ mod object_store;
 mod presence;
 mod push;
 mod redis;
+#[cfg(feature = "cluster")]
+mod roles;
 mod search;
 mod secrecy;
 mod socket;

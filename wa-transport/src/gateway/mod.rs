@@ -87,6 +87,7 @@ pub fn router(deps: GatewayDeps) -> Result<Router, NoProxy> {
         .route("/ws", any(hand_on))
         .route("/openapi.json", any(hand_on))
         .route("/docs", any(hand_on))
+        .route("/docs/", any(hand_on))
         .route("/docs/{*path}", any(hand_on))
         .route("/media/files/{*path}", any(hand_on))
         .route("/api/v1/{area}", any(hand_on))
