@@ -109,7 +109,8 @@ impl GatewayServer {
 
     /// Serves until `stop` ends; then readiness goes off, and requests in hand are answered, within `server.shutdown_grace`.
     pub async fn run_until(self, stop: impl Future<Output = ()>) {
-        let Self { config, router, is_leaving, metrics, listener, metrics_listener, .. } = self;
+        let Self { config, router, is_leaving, metrics, listener, local_addr, metrics_listener } = self;
+        tracing::info!(address = %local_addr, "serving as a gateway");
         let grace = config.server.shutdown_grace;
         let (leave, leaving) = watch::channel(());
         let ended = |mut leaving: watch::Receiver<()>| async move {

@@ -47,9 +47,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let stop = shutdown_signal().context("signals cannot be listened for")?;
     #[cfg(feature = "cluster")]
     if config.server.roles.is_gateway_alone() {
-        let gateway = wa_server::GatewayServer::bind(config).await?;
-        tracing::info!(address = %gateway.local_addr(), "serving as a gateway");
-        gateway.run_until(stop).await;
+        wa_server::GatewayServer::bind(config).await?.run_until(stop).await;
         return Ok(());
     }
     let server = Server::builder(config).bind().await?;
