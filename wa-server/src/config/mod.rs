@@ -91,6 +91,8 @@ impl Default for ServerConfig {
 pub struct StorageConfig {
     /// The URL of the database; `None`: the SQLite file `wa.db` in the data directory.
     pub database: Option<String>,
+    /// The URL of the Redis that nodes share; `None`: in memory.
+    pub cache: Option<String>,
     /// The URL of the object store for uploaded files; `None`: the folder `media` in the data directory.
     pub media: Option<String>,
 }
@@ -102,7 +104,11 @@ impl std::fmt::Debug for StorageConfig {
             Some((secret, rest)) => Some(format!("{}://…@{rest}", secret.split(':').next().unwrap_or_default())),
             None => url.clone(),
         };
-        f.debug_struct("StorageConfig").field("database", &shown(&self.database)).field("media", &shown(&self.media)).finish()
+        f.debug_struct("StorageConfig")
+            .field("database", &shown(&self.database))
+            .field("cache", &shown(&self.cache))
+            .field("media", &shown(&self.media))
+            .finish()
     }
 }
 
@@ -368,7 +374,14 @@ fn storage(from: &mut Reader) -> StorageConfig {
             "remove it: messages are stored in storage.database",
         );
     }
-    from.unsupported("storage.cache", &["memory:"], "remove it, or write \"memory:\": other caches come in a later release");
+    let cache = from.take("storage.cache", None, |raw| {
+        let fix = "write redis://host:port (or rediss:// over TLS), or remove it: what needs no disk is then kept in memory";
+        match text(raw, fix)? {
+            url if url == "memory:" => Ok(None),
+            url if url.split_once("://").is_some_and(|(scheme, server)| matches!(scheme, "redis" | "rediss") && !server.is_empty()) => Ok(Some(url)),
+            _ => problem("is not the URL of a cache", fix),
+        }
+    });
     from.unsupported("storage.events", &["memory:"], "remove it, or write \"memory:\": other event buses come in a later release");
     let media = from.take("storage.media", None, |raw| {
         let fix = "write file://path/to/folder or s3://bucket?endpoint=URL, or remove it for the folder media under server.data_dir";
@@ -381,7 +394,7 @@ fn storage(from: &mut Reader) -> StorageConfig {
             _ => problem("is not the URL of an object store", fix),
         }
     });
-    StorageConfig { database, media }
+    StorageConfig { database, cache, media }
 }
 
 fn auth(from: &mut Reader, default: &AuthConfig) -> AuthConfig {

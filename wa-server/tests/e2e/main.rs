@@ -18,6 +18,7 @@ mod messages;
 mod object_store;
 mod presence;
 mod push;
+mod redis;
 mod search;
 mod secrecy;
 mod socket;
