@@ -297,9 +297,12 @@ impl OwnServer {
         }
     }
 
+    /// Its processes are in groups of their own and go a little later than the first of them; until then it does not start.
     fn start_again(&mut self) {
-        let running =
-            Command::new("setsid").arg("bash").arg(self.folder().join("command")).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+        const REPEATEDLY: &str = "for _ in $(seq 200); do bash \"$0\" && break; sleep 0.1; done";
+        let mut start = Command::new("setsid");
+        let start = start.args(["bash", "-c", REPEATEDLY]).arg(self.folder().join("command")).stdout(Stdio::null()).stderr(Stdio::null());
+        let running = start.spawn().expect("it starts");
         std::fs::write(self.folder().join("pid"), running.id().to_string()).expect("its id is noted");
         self.running = Some(running);
     }
