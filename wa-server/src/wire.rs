@@ -146,7 +146,6 @@ impl Wired {
         if timeout_at(until, self.relay).await.is_err() {
             tracing::warn!("events were left in the outbox; the next start hands them out");
         }
-        self.pusher.stop();
         self.pushes.abort();
         drop((self.delivery, self.indexing, self.pushing));
         if !self.closes_stores {

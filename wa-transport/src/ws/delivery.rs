@@ -11,7 +11,7 @@ use wa_core::event::{Event, Fact};
 use wa_core::id::{ChatId, ConnectionId, UserId};
 use wa_core::link::Links;
 use wa_core::message::MessageView;
-use wa_core::ports::{Env, EventHandler, FanOut as _};
+use wa_core::ports::{Env, EventHandler, FanOut as _, Stored};
 use wa_core::session::Caller;
 use wa_core::user::PresenceView;
 
@@ -159,7 +159,7 @@ impl Delivery {
 
 #[async_trait]
 impl EventHandler for Delivery {
-    async fn handle(&self, events: &[Arc<Event>]) {
+    async fn handle(&self, events: &[Arc<Event>]) -> Stored<()> {
         #[cfg(feature = "planted")]
         let events: &[Arc<Event>] = &if wa_core::faults::planted("events_out_of_order") { events.iter().rev().cloned().collect() } else { events.to_vec() };
         for event in events {
@@ -181,5 +181,6 @@ impl EventHandler for Delivery {
                 tokio::time::sleep(*wait).await;
             }
         }
+        Ok(())
     }
 }
