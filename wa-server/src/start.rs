@@ -49,6 +49,10 @@ pub enum StartError {
     /// The event bus cannot be reached.
     #[error("cannot subscribe to the event bus: {0}")]
     Bus(#[source] wa_core::error::StoreError),
+    /// NATS cannot be used.
+    #[cfg(feature = "cluster")]
+    #[error("storage.events: {0}")]
+    Nats(#[from] wa_transport::nats::NatsError),
     /// Something else listens there.
     #[error("port {} is in use: pass --port with another one (or --port 0 for a free one), or stop what listens on {}", .0.port(), .0)]
     PortInUse(SocketAddr),

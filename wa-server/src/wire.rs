@@ -27,6 +27,8 @@ use wa_transport::rest::LocalFiles;
 use wa_transport::sms::{LogSmsSender, WebhookSmsSender};
 use wa_transport::ws::{Delivery, Hub};
 
+#[cfg(feature = "cluster")]
+use crate::cluster::{Cluster, Parts};
 use crate::config::{Config, Secret, SmsConfig};
 use crate::pusher::Pusher;
 use crate::readiness::ServerReadiness;
@@ -44,10 +46,8 @@ pub(crate) struct Wired {
     pub(crate) readiness: Arc<ServerReadiness>,
     stores: Arc<Stores>,
     closes_stores: bool,
-    delivery: Box<dyn Subscription>,
-    indexing: Box<dyn Subscription>,
+    subscriptions: Vec<Box<dyn Subscription>>,
     pub(crate) pusher: Pusher,
-    pushing: Box<dyn Subscription>,
     pushes: AbortOnDropHandle<()>,
     indexer: AbortOnDropHandle<()>,
     relay: AbortOnDropHandle<()>,
@@ -83,7 +83,16 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
     };
     let metrics = Metrics::new();
     let hub = Hub::new(limits.ws_connections, metrics.clone());
-    let bus = own.bus.unwrap_or_else(|| Arc::new(MemoryEventBus::new(limits.bus_queue)));
+    #[cfg(feature = "cluster")]
+    let cluster = match (&own.bus, &config.storage.events) {
+        (None, Some(url)) => Some(Cluster::connect(url, metrics.clone()).await?),
+        _ => None,
+    };
+    #[cfg(feature = "cluster")]
+    let shared_bus = cluster.as_ref().map(Cluster::bus);
+    #[cfg(not(feature = "cluster"))]
+    let shared_bus = None;
+    let bus = own.bus.or(shared_bus).unwrap_or_else(|| Arc::new(MemoryEventBus::new(limits.bus_queue)));
 
     let (authenticator, auth) = match own.authenticator {
         Some(authenticator) => (authenticator, None),
@@ -99,9 +108,23 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
     let pusher = Pusher::new(notifications, backend.metrics.clone(), backend.limits.push_in_flight);
 
     // Subscribed before the relay runs, so that what an earlier process left in the outbox reaches everybody.
-    let delivery = bus.subscribe("ws-delivery", Delivery::new(Arc::clone(&hub), &backend)).await.map_err(StartError::Bus)?;
-    let indexing = bus.subscribe("search-index", Arc::clone(&stores.indexer) as _).await.map_err(StartError::Bus)?;
-    let pushing = bus.subscribe("push", Arc::new(pusher.clone())).await.map_err(StartError::Bus)?;
+    let delivery = Delivery::new(Arc::clone(&hub), &backend);
+    let mut subscriptions = vec![bus.subscribe("search-index", Arc::clone(&stores.indexer) as _).await.map_err(StartError::Bus)?];
+    #[cfg(feature = "cluster")]
+    let is_alone = match &cluster {
+        Some(cluster) => {
+            let parts = Parts { hub: &hub, backend: &backend, chats: &stores.chats, delivery: &delivery, pusher: &pusher, redis: None };
+            subscriptions.extend(cluster.join(parts).await?);
+            false
+        }
+        None => true,
+    };
+    #[cfg(not(feature = "cluster"))]
+    let is_alone = true;
+    if is_alone {
+        subscriptions.push(bus.subscribe("ws-delivery", delivery).await.map_err(StartError::Bus)?);
+        subscriptions.push(bus.subscribe("push", Arc::new(pusher.clone())).await.map_err(StartError::Bus)?);
+    }
     let pushes = tokio::spawn(pusher.clone().run());
     let indexer = tokio::spawn({
         let stores = Arc::clone(&stores);
@@ -116,17 +139,18 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
     housekeeping::measure(&stores, &backend.metrics);
     let housekeeping = tokio::spawn(housekeeping::run(backend.clone(), Arc::clone(&stores)));
     let sweep = tokio::spawn(housekeeping::sweep(Arc::clone(&backend.media)));
+    let readiness = ServerReadiness::new(Arc::clone(&stores));
+    #[cfg(feature = "cluster")]
+    let readiness = readiness.with_nats(cluster.map(Cluster::into_bus));
     Ok(Wired {
-        readiness: Arc::new(ServerReadiness::new(Arc::clone(&stores))),
+        readiness: Arc::new(readiness),
         backend,
         hub,
         bus,
         stores,
         closes_stores,
-        delivery,
-        indexing,
+        subscriptions,
         pusher,
-        pushing,
         pushes: AbortOnDropHandle::new(pushes),
         indexer: AbortOnDropHandle::new(indexer),
         relay: AbortOnDropHandle::new(relay),
@@ -147,7 +171,7 @@ impl Wired {
             tracing::warn!("events were left in the outbox; the next start hands them out");
         }
         self.pushes.abort();
-        drop((self.delivery, self.indexing, self.pushing));
+        drop(self.subscriptions);
         if !self.closes_stores {
             return;
         }

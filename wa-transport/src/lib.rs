@@ -8,6 +8,8 @@ pub mod bus;
 pub mod client;
 #[cfg(feature = "server")]
 pub mod metrics;
+#[cfg(feature = "nats")]
+pub mod nats;
 #[cfg(feature = "server")]
 pub mod push;
 #[cfg(feature = "server")]

@@ -201,7 +201,7 @@ fn every_broken_configuration_says_what_where_and_what_to_do() {
         ("dev mode for everybody", dev("0.0.0.0:8080")),
         ("PostgreSQL", env(&[("WA_STORAGE__DATABASE", "postgres://wa:hunter2@db/wa")])),
         ("another store for messages", toml("[storage]\nmessages = 'sqlite://other.db'")),
-        ("Redis and NATS", toml("[storage]\ncache = 'redis://r'\nevents = 'nats://n'")),
+        ("Redis and NATS", toml("[storage]\ncache = 'redis://r'\nevents = 'nats://user:hunter2@'")),
         ("a bucket without a name", toml("[storage]\nmedia = 's3://'")),
         ("no database at all", toml("[storage]\ndatabase = 'wa.db'")),
         ("a database without a file", toml("[storage]\ndatabase = 'sqlite://'")),
