@@ -144,7 +144,7 @@ pub(super) async fn own(bus: &Arc<Inner>, name: &'static str, handler: &Arc<dyn 
 }
 
 fn own_config(name: &str, from: DeliverPolicy) -> pull::Config {
-    pull::Config { name: Some(name.to_owned()), deliver_policy: from, inactive_threshold: ABANDONED, memory_storage: true, ..explicit() }
+    pull::Config { name: Some(name.to_owned()), deliver_policy: from, inactive_threshold: ABANDONED, ..explicit() }
 }
 
 /// A message with its event.
@@ -227,6 +227,8 @@ impl Consuming {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stuck = Stuck::default();
+        let mut interruptions = self.bus()?.nats.interruptions.clone();
+        interruptions.mark_unchanged();
         loop {
             tokio::select! {
                 batch = batches.next() => {
@@ -237,6 +239,8 @@ impl Consuming {
                     }
                     self.take(&mut consumer, taken).await?;
                 }
+                // NATS may have come back without it.
+                _ = interruptions.changed(), if self.shared.is_none() => return Ok(()),
                 _ = look.tick(), if is_ordered => self.rescue(&mut consumer, &mut stuck).await?,
             }
         }

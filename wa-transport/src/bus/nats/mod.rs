@@ -197,7 +197,8 @@ impl Inner {
                 Ok(info) => info,
                 Err(error) => {
                     tracing::debug!(%error, consumer = name, "a consumer cannot be looked at now");
-                    return;
+                    floors[log] = 0;
+                    continue;
                 }
             };
             self.metrics.nats_pending(&name, info.num_pending + info.num_ack_pending as u64);

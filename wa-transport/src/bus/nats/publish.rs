@@ -165,7 +165,10 @@ async fn read(bus: &Inner, log: usize, last: u64) -> Stored<HashMap<EventId, u64
     let mut floor = last;
     let consumers: Vec<_> = bus.consumers().iter().filter(|(_, of)| **of == log).map(|(name, _)| name.clone()).collect();
     for name in consumers {
-        floor = floor.min(super::floor(&stream.consumer_info(&name).await.map_err(unavailable)?));
+        // One that is absent is about to be made anew, from where it was.
+        if let Ok(info) = stream.consumer_info(&name).await {
+            floor = floor.min(super::floor(&info));
+        }
     }
     let start = floor.saturating_sub(MARGIN).max(last.saturating_sub(LOOKED_AT)) + 1;
     if start > last {
