@@ -69,7 +69,7 @@ impl Cluster {
     /// consumers when it is its turn.
     pub(crate) async fn join(&self, parts: Parts<'_>) -> Result<Vec<Box<dyn Subscription>>, StartError> {
         let Parts { hub, backend, chats, delivery, pusher, redis } = parts;
-        let (channels, arrived) = Channels::new(ChannelsConfig { redis, nats: self.nats.clone() }).map_err(StartError::Bus)?;
+        let (channels, arrived) = Channels::new(&ChannelsConfig { redis, nats: self.nats.clone() }).map_err(StartError::Bus)?;
         hub.connect(Arc::clone(&channels) as Arc<dyn UserChannels>);
         let dispatcher = Dispatcher::new(Arc::clone(&backend.fan_out), channels);
         self.bus.serve_near(Node::new(self.nats.clone(), Arc::clone(delivery), dispatcher.clone(), arrived) as Arc<dyn Near>);

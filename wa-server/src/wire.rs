@@ -53,6 +53,7 @@ pub(crate) struct Wired {
     relay: AbortOnDropHandle<()>,
     relay_stop: CancellationToken,
     housekeeping: AbortOnDropHandle<()>,
+    presence: AbortOnDropHandle<()>,
     sweep: AbortOnDropHandle<()>,
 }
 
@@ -113,7 +114,7 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
     #[cfg(feature = "cluster")]
     let is_alone = match &cluster {
         Some(cluster) => {
-            let parts = Parts { hub: &hub, backend: &backend, chats: &stores.chats, delivery: &delivery, pusher: &pusher, redis: None };
+            let parts = Parts { hub: &hub, backend: &backend, chats: &stores.chats, delivery: &delivery, pusher: &pusher, redis: config.storage.cache.clone() };
             subscriptions.extend(cluster.join(parts).await?);
             false
         }
@@ -138,6 +139,7 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
     // Every metric exists from the start.
     housekeeping::measure(&stores, &backend.metrics);
     let housekeeping = tokio::spawn(housekeeping::run(backend.clone(), Arc::clone(&stores)));
+    let presence = tokio::spawn(housekeeping::presence(Arc::clone(&backend.presence)));
     let sweep = tokio::spawn(housekeeping::sweep(Arc::clone(&backend.media)));
     let readiness = ServerReadiness::new(Arc::clone(&stores));
     #[cfg(feature = "cluster")]
@@ -156,6 +158,7 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
         relay: AbortOnDropHandle::new(relay),
         relay_stop,
         housekeeping: AbortOnDropHandle::new(housekeeping),
+        presence: AbortOnDropHandle::new(presence),
         sweep: AbortOnDropHandle::new(sweep),
     })
 }
@@ -164,6 +167,7 @@ impl Wired {
     /// Ends the background work once committed events are handed out, and closes the stores; by then at the latest.
     pub(crate) async fn stop(self, until: Instant) {
         self.housekeeping.abort();
+        self.presence.abort();
         self.sweep.abort();
         self.indexer.abort();
         self.relay_stop.cancel();
@@ -442,13 +446,14 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Opens the stores; what may come up late, such as a volume that is being mounted, is tried again.
 async fn open(config: &Config, limits: &Limits, links: &Arc<Links>, key: Option<[u8; 32]>, env: &Arc<dyn Env>) -> Result<Stores, StartError> {
     let mut storage = StorageConfig::new(config.database_url());
+    storage.cache = config.storage.cache.clone().unwrap_or(storage.cache);
     storage.typing_notices = limits.typing_notices;
     storage.media = MediaConfig { url: config.media_url(), staging: Some(config.server.data_dir.join("staging")), links: Arc::clone(links), key };
     let mut attempt = 1;
     loop {
         match wa_storage::open(&storage, Arc::clone(env)).await {
             Ok(stores) => return Ok(stores),
-            Err(error @ (OpenError::Folder { .. } | OpenError::Unusable { .. })) if attempt < ATTEMPTS => {
+            Err(error @ (OpenError::Folder { .. } | OpenError::Unusable { .. } | OpenError::CacheDown { .. })) if attempt < ATTEMPTS => {
                 tracing::warn!(%error, attempt, "storage cannot be opened; trying again");
                 tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(attempt - 1)).await;
                 attempt += 1;

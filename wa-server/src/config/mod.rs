@@ -93,6 +93,8 @@ impl Default for ServerConfig {
 pub struct StorageConfig {
     /// The URL of the database; `None`: the SQLite file `wa.db` in the data directory.
     pub database: Option<String>,
+    /// The URL of the Redis that nodes share; `None`: in memory.
+    pub cache: Option<String>,
     /// Where events go from node to node; `None`: they stay in this process.
     #[cfg(feature = "cluster")]
     pub events: Option<NatsUrl>,
@@ -108,7 +110,7 @@ impl std::fmt::Debug for StorageConfig {
             None => url.clone(),
         };
         let mut shows = f.debug_struct("StorageConfig");
-        shows.field("database", &shown(&self.database)).field("media", &shown(&self.media));
+        shows.field("database", &shown(&self.database)).field("cache", &shown(&self.cache)).field("media", &shown(&self.media));
         #[cfg(feature = "cluster")]
         shows.field("events", &self.events);
         shows.finish()
@@ -377,7 +379,14 @@ fn storage(from: &mut Reader) -> StorageConfig {
             "remove it: messages are stored in storage.database",
         );
     }
-    from.unsupported("storage.cache", &["memory:"], "remove it, or write \"memory:\": other caches come in a later release");
+    let cache = from.take("storage.cache", None, |raw| {
+        let fix = "write redis://host:port (or rediss:// over TLS), or remove it: what needs no disk is then kept in memory";
+        match text(raw, fix)? {
+            url if url == "memory:" => Ok(None),
+            url if url.split_once("://").is_some_and(|(scheme, server)| matches!(scheme, "redis" | "rediss") && !server.is_empty()) => Ok(Some(url)),
+            _ => problem("is not the URL of a cache", fix),
+        }
+    });
     #[cfg(feature = "cluster")]
     let events = from.take("storage.events", None, |raw| {
         let fix = "write nats://host:port (with user:password@ or token@ before the host), or remove it: events then stay in this process";
@@ -399,6 +408,7 @@ fn storage(from: &mut Reader) -> StorageConfig {
     });
     StorageConfig {
         database,
+        cache,
         #[cfg(feature = "cluster")]
         events,
         media,

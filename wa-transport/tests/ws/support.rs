@@ -232,6 +232,12 @@ impl PresenceApi for Core {
     async fn expire_typing(&self) -> Result<()> {
         Ok(())
     }
+    async fn renew(&self) -> Result<()> {
+        Ok(())
+    }
+    async fn expire(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 #[async_trait]

@@ -90,7 +90,7 @@ impl Channels {
     ///
     /// # Errors
     /// The URL of Redis is none. Whether Redis answers is not asked: until it does, NATS carries the channels.
-    pub fn new(config: ChannelsConfig) -> Stored<(Arc<Self>, mpsc::Receiver<Arrived>)> {
+    pub fn new(config: &ChannelsConfig) -> Stored<(Arc<Self>, mpsc::Receiver<Arrived>)> {
         let (inbox, arrived) = mpsc::channel(INBOX);
         let mut links: Vec<Arc<dyn Link>> = Vec::new();
         let mut tasks = Vec::new();

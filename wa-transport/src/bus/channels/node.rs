@@ -185,7 +185,7 @@ impl Deliver {
                 let delivery = Arc::clone(&self.delivery);
                 telling_gap = Some(AbortOnDropHandle::new(tokio::spawn(async move { delivery.tell_gap().await })));
             }
-            if telling_gap.as_ref().is_some_and(|told| told.is_finished()) {
+            if telling_gap.as_ref().is_some_and(AbortOnDropHandle::is_finished) {
                 telling_gap = None;
             }
         }

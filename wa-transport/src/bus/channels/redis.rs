@@ -28,18 +28,13 @@ const BATCH: usize = 512;
 
 pub(super) struct RedisLink {
     client: Client,
+    /// What every channel's name begins with.
+    prefix: String,
     /// The connection that sends, and until when no other is tried after one failed.
     sending: Mutex<(Option<MultiplexedConnection>, Option<Instant>)>,
     listening: Mutex<Option<PubSubSink>>,
     is_up: watch::Sender<bool>,
     generation: AtomicU64,
-}
-
-fn channel_name(channel: Channel) -> String {
-    match channel {
-        Channel::User(user) => format!("user:channel:{user}"),
-        Channel::Presence => "user:presence".to_owned(),
-    }
 }
 
 fn failed(error: impl std::fmt::Display) -> StoreError {
@@ -53,9 +48,15 @@ async fn within<T>(what: impl Future<Output = redis::RedisResult<T>>) -> Stored<
 impl RedisLink {
     pub(super) fn new(url: &str) -> Stored<Arc<Self>> {
         // The URL may hold a password, and the error the URL.
-        let client = Client::open(url).map_err(|_| StoreError::other(BACKEND, "this is not the URL of a Redis"))?;
+        let wrong = || StoreError::other(BACKEND, "storage.cache is not the URL of a Redis");
+        let mut url = redis::parse_redis_url(url).ok_or_else(wrong)?;
+        // The rest of the parameters is for those who keep things there.
+        let prefix = url.query_pairs().find(|(name, _)| name == "prefix").map(|(_, prefix)| prefix.into_owned()).unwrap_or_default();
+        url.set_query(None);
+        let client = Client::open(url).map_err(|_| wrong())?;
         Ok(Arc::new(Self {
             client,
+            prefix,
             sending: Mutex::new((None, None)),
             listening: Mutex::new(None),
             is_up: watch::Sender::new(false),
@@ -117,6 +118,13 @@ impl RedisLink {
         }
     }
 
+    fn name_of(&self, channel: Channel) -> String {
+        match channel {
+            Channel::User(user) => format!("{}user:channel:{user}", self.prefix),
+            Channel::Presence => format!("{}user:presence", self.prefix),
+        }
+    }
+
     async fn sender(&self) -> Stored<MultiplexedConnection> {
         let mut sending = self.sending.lock().await;
         if let (Some(connection), _) = &*sending {
@@ -150,7 +158,7 @@ impl Link for RedisLink {
         for batch in messages.chunks(BATCH) {
             let mut pipeline = redis::pipe();
             for (channel, message) in batch {
-                pipeline.cmd("PUBLISH").arg(channel_name(*channel)).arg(&message[..]).ignore();
+                pipeline.cmd("PUBLISH").arg(self.name_of(*channel)).arg(&message[..]).ignore();
             }
             if let Err(error) = within(pipeline.query_async::<()>(&mut connection)).await {
                 *self.sending.lock().await = (None, Some(Instant::now() + PAUSE));
@@ -161,14 +169,14 @@ impl Link for RedisLink {
     }
 
     async fn subscribe(&self, channels: &[Channel]) -> Stored<()> {
-        let names: Vec<_> = channels.iter().copied().map(channel_name).collect();
+        let names: Vec<_> = channels.iter().map(|channel| self.name_of(*channel)).collect();
         let mut listening = self.listening.lock().await;
         let sink = listening.as_mut().ok_or_else(|| failed("Redis is not connected"))?;
         within(sink.subscribe(names)).await
     }
 
     async fn unsubscribe(&self, channels: &[Channel]) {
-        let names: Vec<_> = channels.iter().copied().map(channel_name).collect();
+        let names: Vec<_> = channels.iter().map(|channel| self.name_of(*channel)).collect();
         if let Some(sink) = self.listening.lock().await.as_mut()
             && let Err(error) = within(sink.unsubscribe(names)).await
         {

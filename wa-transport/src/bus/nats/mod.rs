@@ -182,8 +182,8 @@ impl Inner {
         self.consumers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn stream(&self, log: usize) -> impl Future<Output = Result<jetstream::stream::Stream<()>, StoreError>> + '_ {
-        async move { self.nats.jetstream.get_stream_no_info(LOGS[log].name).await.map_err(unavailable) }
+    async fn stream(&self, log: usize) -> Stored<jetstream::stream::Stream<()>> {
+        self.nats.jetstream.get_stream_no_info(LOGS[log].name).await.map_err(unavailable)
     }
 
     /// Asks how far the consumers are.
