@@ -11,6 +11,7 @@ use wa_transport::nats::{Connected, NatsError, NatsUrl, connect};
 use wa_transport::ws::{Delivery, Hub, UserChannels};
 
 use crate::pusher::Pusher;
+use crate::role::{Role, Roles};
 use crate::start::StartError;
 
 /// How often NATS is tried, and the first pause, which doubles.
@@ -25,6 +26,8 @@ pub(crate) struct Cluster {
 
 /// The parts of this node that the others reach.
 pub(crate) struct Parts<'a> {
+    /// What it does.
+    pub(crate) roles: &'a Roles,
     pub(crate) hub: &'a Arc<Hub>,
     pub(crate) backend: &'a Backend,
     pub(crate) chats: &'a Arc<dyn ChatStore>,
@@ -68,7 +71,7 @@ impl Cluster {
     /// Takes part: events reach the sockets here, whichever node they come from, and this node works for the shared
     /// consumers when it is its turn.
     pub(crate) async fn join(&self, parts: Parts<'_>) -> Result<Vec<Box<dyn Subscription>>, StartError> {
-        let Parts { hub, backend, chats, delivery, pusher, redis } = parts;
+        let Parts { roles, hub, backend, chats, delivery, pusher, redis } = parts;
         let (channels, arrived) = Channels::new(&ChannelsConfig { redis, nats: self.nats.clone() }).map_err(StartError::Bus)?;
         hub.connect(Arc::clone(&channels) as Arc<dyn UserChannels>);
         let dispatcher = Dispatcher::new(Arc::clone(&backend.fan_out), channels);
@@ -76,10 +79,15 @@ impl Cluster {
         self.bus.describe_by(Directory::new(Arc::clone(chats)));
         let (dispatcher, pusher): (Arc<dyn EventHandler>, Arc<dyn EventHandler>) = (Arc::new(dispatcher), Arc::new(pusher.clone()));
         let mut subscriptions = Vec::new();
-        for (consumer, handler) in
-            [("ws-msg-consumer", &dispatcher), ("ws-chat-consumer", &dispatcher), ("notif-msg-consumer", &pusher), ("notif-group-consumer", &pusher)]
-        {
-            subscriptions.push(self.bus.subscribe(consumer, Arc::clone(handler)).await.map_err(StartError::Bus)?);
+        for (role, consumer, handler) in [
+            (Role::Websocket, "ws-msg-consumer", &dispatcher),
+            (Role::Websocket, "ws-chat-consumer", &dispatcher),
+            (Role::Notification, "notif-msg-consumer", &pusher),
+            (Role::Notification, "notif-group-consumer", &pusher),
+        ] {
+            if roles.has(role) {
+                subscriptions.push(self.bus.subscribe(consumer, Arc::clone(handler)).await.map_err(StartError::Bus)?);
+            }
         }
         Ok(subscriptions)
     }

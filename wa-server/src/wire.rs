@@ -14,8 +14,9 @@ use wa_core::limits::Limits;
 use wa_core::link::{FileSigner, Links};
 use wa_core::ports::{Env, EventBus, PushSender, SmsSender, Subscription};
 use wa_core::service::{
-    AttachmentDeps, Attachments, AuthConfig, AuthDeps, AuthService, ChatDeps, ChatService, FanOutDeps, FanOutService, MediaDeps, MediaService, MessageDeps,
-    MessageService, Names, NotificationDeps, NotificationService, PresenceDeps, PresenceService, StatusDeps, StatusService, TokenSigner, UserDeps, UserService,
+    AttachmentDeps, Attachments, AuthConfig, AuthDeps, AuthService, ChatDeps, ChatService, FanOutDeps, FanOutService, LookupDeps, LookupService, MediaDeps,
+    MediaService, MessageDeps, MessageService, Names, NotificationDeps, NotificationService, PresenceDeps, PresenceService, StatusDeps, StatusService,
+    TokenSigner, UserDeps, UserService,
 };
 use wa_storage::media::{Inspector, InspectorConfig};
 use wa_storage::{MediaConfig, OpenError, StorageConfig, Stores};
@@ -30,8 +31,10 @@ use wa_transport::ws::{Delivery, Hub};
 #[cfg(feature = "cluster")]
 use crate::cluster::{Cluster, Parts};
 use crate::config::{Config, Secret, SmsConfig};
+use crate::peers::Peers;
 use crate::pusher::Pusher;
 use crate::readiness::ServerReadiness;
+use crate::role::Role;
 use crate::start::StartError;
 use crate::{housekeeping, secrets};
 
@@ -41,6 +44,8 @@ const ISSUER: &str = "wa-server";
 /// All parts, running.
 pub(crate) struct Wired {
     pub(crate) backend: Backend,
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "only other processes ask"))]
+    pub(crate) lookup: Arc<LookupService>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) bus: Arc<dyn EventBus>,
     pub(crate) readiness: Arc<ServerReadiness>,
@@ -95,7 +100,8 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
     let shared_bus = None;
     let bus = own.bus.or(shared_bus).unwrap_or_else(|| Arc::new(MemoryEventBus::new(limits.bus_queue)));
 
-    let (authenticator, auth) = match own.authenticator {
+    let peers = Peers::of(config, &env, &metrics)?;
+    let (authenticator, auth) = match own.authenticator.or_else(|| peers.authenticator()) {
         Some(authenticator) => (authenticator, None),
         None => {
             let service = Arc::new(auth_service(config, own.sms, &stores, &hub, &env, &limits)?);
@@ -105,16 +111,22 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
     let names = Arc::new(Names::new(Arc::clone(&stores.users), Arc::clone(&env), &limits));
     let shared = Shared { stores: &stores, hub: &hub, bus: &bus, links, names, env, limits, metrics };
     let notifications = Arc::new(notification_service(config, own.push, has_data_dir, &shared)?);
-    let backend = backend(shared, authenticator, auth, Arc::clone(&notifications) as _);
+    let (mut backend, lookup) = backend(shared, authenticator, auth, Arc::clone(&notifications) as _);
+    peers.join(&mut backend);
     let pusher = Pusher::new(notifications, backend.metrics.clone(), backend.limits.push_in_flight);
 
     // Subscribed before the relay runs, so that what an earlier process left in the outbox reaches everybody.
+    let roles = &config.server.roles;
     let delivery = Delivery::new(Arc::clone(&hub), &backend);
-    let mut subscriptions = vec![bus.subscribe("search-index", Arc::clone(&stores.indexer) as _).await.map_err(StartError::Bus)?];
+    let mut subscriptions = Vec::new();
+    if roles.has(Role::Message) {
+        subscriptions.push(bus.subscribe("search-index", Arc::clone(&stores.indexer) as _).await.map_err(StartError::Bus)?);
+    }
     #[cfg(feature = "cluster")]
     let is_alone = match &cluster {
         Some(cluster) => {
-            let parts = Parts { hub: &hub, backend: &backend, chats: &stores.chats, delivery: &delivery, pusher: &pusher, redis: config.storage.cache.clone() };
+            let redis = config.storage.cache.clone();
+            let parts = Parts { roles, hub: &hub, backend: &backend, chats: &stores.chats, delivery: &delivery, pusher: &pusher, redis };
             subscriptions.extend(cluster.join(parts).await?);
             false
         }
@@ -122,8 +134,10 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
     };
     #[cfg(not(feature = "cluster"))]
     let is_alone = true;
-    if is_alone {
+    if is_alone && roles.has(Role::Websocket) {
         subscriptions.push(bus.subscribe("ws-delivery", delivery).await.map_err(StartError::Bus)?);
+    }
+    if is_alone && roles.has(Role::Notification) {
         subscriptions.push(bus.subscribe("push", Arc::new(pusher.clone())).await.map_err(StartError::Bus)?);
     }
     let pushes = tokio::spawn(pusher.clone().run());
@@ -147,6 +161,7 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
     Ok(Wired {
         readiness: Arc::new(readiness),
         backend,
+        lookup,
         hub,
         bus,
         stores,
@@ -338,7 +353,7 @@ struct Shared<'a> {
     metrics: Metrics,
 }
 
-fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Option<Arc<dyn AuthApi>>, push: Arc<dyn PushApi>) -> Backend {
+fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Option<Arc<dyn AuthApi>>, push: Arc<dyn PushApi>) -> (Backend, Arc<LookupService>) {
     let Shared { stores, hub, bus, links, names, env, limits, metrics } = shared;
     let attachments = Arc::new(Attachments::new(AttachmentDeps {
         media: Arc::clone(&stores.media),
@@ -370,7 +385,17 @@ fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Opti
         env: Arc::clone(&env),
         limits: Arc::clone(&limits),
     }));
-    Backend {
+    let lookup = Arc::new(LookupService::new(LookupDeps {
+        users: Arc::clone(&stores.users),
+        contacts: Arc::clone(&stores.contacts),
+        presence: Arc::clone(&stores.presence),
+        chats: Arc::clone(&stores.chats),
+        messages: Arc::clone(&stores.messages),
+        attachments: Arc::clone(&attachments),
+        links: Arc::clone(&links),
+        env: Arc::clone(&env),
+    }));
+    let backend = Backend {
         authenticator,
         auth,
         media: Arc::new(MediaService::new(MediaDeps {
@@ -436,7 +461,8 @@ fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Opti
         limits,
         env,
         metrics,
-    }
+    };
+    (backend, lookup)
 }
 
 /// How often the stores are tried, and the first pause, which doubles.
