@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use url::Url;
 use wa_core::limits::Limits;
+#[cfg(feature = "cluster")]
+use wa_transport::nats::NatsUrl;
 use wa_transport::push::VapidKey;
 use wa_transport::rest::{Origins, TrustedProxies};
 
@@ -106,25 +108,35 @@ pub struct StorageConfig {
     pub postgres_connections: u32,
     /// The URL of the Redis that nodes share; `None`: in memory.
     pub cache: Option<String>,
+    /// Where events go from node to node; `None`: they stay in this process.
+    #[cfg(feature = "cluster")]
+    pub events: Option<NatsUrl>,
     /// The URL of the object store for uploaded files; `None`: the folder `media` in the data directory.
     pub media: Option<String>,
 }
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        Self { database: None, postgres_connections: 20, cache: None, media: None }
+        Self {
+            database: None,
+            postgres_connections: 20,
+            cache: None,
+            #[cfg(feature = "cluster")]
+            events: None,
+            media: None,
+        }
     }
 }
 
 impl std::fmt::Debug for StorageConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let shown = |url: &Option<String>| url.as_deref().map(shown_url);
-        f.debug_struct("StorageConfig")
-            .field("database", &shown(&self.database))
-            .field("postgres_connections", &self.postgres_connections)
-            .field("cache", &shown(&self.cache))
-            .field("media", &shown(&self.media))
-            .finish()
+        let mut shows = f.debug_struct("StorageConfig");
+        shows.field("database", &shown(&self.database)).field("postgres_connections", &self.postgres_connections);
+        shows.field("cache", &shown(&self.cache)).field("media", &shown(&self.media));
+        #[cfg(feature = "cluster")]
+        shows.field("events", &self.events);
+        shows.finish()
     }
 }
 
@@ -449,7 +461,14 @@ fn storage(from: &mut Reader) -> StorageConfig {
             _ => problem("is not the URL of a cache", fix),
         }
     });
-    from.unsupported("storage.events", &["memory:"], "remove it, or write \"memory:\": other event buses come in a later release");
+    #[cfg(feature = "cluster")]
+    let events = from.take("storage.events", None, |raw| {
+        let fix = "write nats://host:port (with user:password@ or token@ before the host), or remove it: events then stay in this process";
+        let url = text(raw, fix)?;
+        if url == "memory:" { Ok(None) } else { NatsUrl::parse(&url).map(Some).or_else(|error| problem(error.to_string(), fix)) }
+    });
+    #[cfg(not(feature = "cluster"))]
+    from.unsupported("storage.events", &["memory:"], "remove it, or write \"memory:\": this program was built without the feature \"cluster\"");
     let connections = from.count("storage.postgres_connections", 20, 8..=1000);
     let media = from.take("storage.media", None, |raw| {
         let fix = "write file://path/to/folder or s3://bucket?endpoint=URL, or remove it for the folder media under server.data_dir";
@@ -462,7 +481,14 @@ fn storage(from: &mut Reader) -> StorageConfig {
             _ => problem("is not the URL of an object store", fix),
         }
     });
-    StorageConfig { database, postgres_connections: u32::try_from(connections).unwrap_or(20), cache, media }
+    StorageConfig {
+        database,
+        postgres_connections: u32::try_from(connections).unwrap_or(20),
+        cache,
+        #[cfg(feature = "cluster")]
+        events,
+        media,
+    }
 }
 
 fn auth(from: &mut Reader, default: &AuthConfig) -> AuthConfig {

@@ -17,6 +17,8 @@ mod matrix;
 mod media;
 mod message_life;
 mod messages;
+mod nats;
+mod nats_nodes;
 mod object_store;
 mod postgres;
 mod presence;
