@@ -219,9 +219,9 @@ impl Stores {
         self.database.pool_use()
     }
 
-    /// Whether the cache answered when it was last asked; `None` for one that always does.
+    /// Whether the cache answered when it was last asked.
     #[must_use]
-    pub fn cache_is_up(&self) -> Option<bool> {
+    pub fn cache_is_up(&self) -> bool {
         self.cache.is_up()
     }
 

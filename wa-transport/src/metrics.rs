@@ -28,6 +28,7 @@ struct Inner {
     outbox_depth: IntGauge,
     pool_connections: IntGaugeVec,
     runtime_tasks: IntGauge,
+    cache_circuit: IntGauge,
 }
 
 /// The label of what came of a push.
@@ -90,6 +91,7 @@ impl Metrics {
             outbox_depth: register!(IntGauge::new("outbox_depth", "Committed events not yet handed to the bus")),
             pool_connections: register!(IntGaugeVec::new(Opts::new("pool_connections", "Database connections"), &["pool", "state"])),
             runtime_tasks: register!(IntGauge::new("runtime_tasks", "Live tasks of the async runtime")),
+            cache_circuit: register!(IntGauge::new("cache_circuit_state", "Whether calls to the cache go out: 0 closed, 2 open")),
             registry,
         };
         for outcome in [
@@ -190,6 +192,12 @@ impl Metrics {
     /// Sets the size of a connection pool by state ("idle", "used").
     pub fn pool_connections(&self, pool: &str, state: &str, connections: i64) {
         self.0.pool_connections.with_label_values(&[pool, state]).set(connections);
+    }
+
+    /// Whether calls to the cache go out: 0 closed, 2 open.
+    #[must_use]
+    pub fn cache_circuit(&self) -> &IntGauge {
+        &self.0.cache_circuit
     }
 
     /// Live tasks of the async runtime.
