@@ -93,6 +93,8 @@ pub struct StorageConfig {
     pub database: Option<String>,
     /// The URL of the Redis that nodes share; `None`: in memory.
     pub cache: Option<String>,
+    /// The URL of the MongoDB that keeps what is known of files; `None`: the database does.
+    pub messages: Option<String>,
     /// The URL of the object store for uploaded files; `None`: the folder `media` in the data directory.
     pub media: Option<String>,
 }
@@ -107,6 +109,7 @@ impl std::fmt::Debug for StorageConfig {
         f.debug_struct("StorageConfig")
             .field("database", &shown(&self.database))
             .field("cache", &shown(&self.cache))
+            .field("messages", &shown(&self.messages))
             .field("media", &shown(&self.media))
             .finish()
     }
@@ -366,8 +369,19 @@ fn storage(from: &mut Reader) -> StorageConfig {
         }
     };
     let database = from.take("storage.database", None, sqlite);
-    let messages = from.take("storage.messages", None, sqlite);
-    if messages.is_some() && messages != database {
+    let messages = from.take("storage.messages", None, |raw| match raw {
+        Raw::Text(url)
+            if cfg!(feature = "cluster") && ["mongodb://", "mongodb+srv://"].iter().any(|scheme| url.len() > scheme.len() && url.starts_with(scheme)) =>
+        {
+            Ok(Some(url.clone()))
+        }
+        raw => sqlite(raw),
+    });
+    let (messages, same) = match messages {
+        Some(url) if url.starts_with("mongodb") => (Some(url), None),
+        same => (None, same),
+    };
+    if same.is_some() && same != database {
         from.refuse(
             "storage.messages",
             "is another database than storage.database, which is not supported in this release",
@@ -394,7 +408,7 @@ fn storage(from: &mut Reader) -> StorageConfig {
             _ => problem("is not the URL of an object store", fix),
         }
     });
-    StorageConfig { database, cache, media }
+    StorageConfig { database, cache, messages, media }
 }
 
 fn auth(from: &mut Reader, default: &AuthConfig) -> AuthConfig {
