@@ -15,6 +15,7 @@ mod matrix;
 mod media;
 mod message_life;
 mod messages;
+mod mongo;
 mod object_store;
 mod presence;
 mod push;

@@ -2,6 +2,8 @@
 //! Indexes are made at every start, and by `wa-server migrate mongo-indexes`.
 
 mod media_store;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::sync::Arc;
