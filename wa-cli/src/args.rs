@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, chat, chats, completions, contacts, devices, group, history, login, logout, media, messages, profile, search, send, status, tail,
+    bench, chat, chats, completions, contacts, devices, events, group, history, login, logout, media, messages, profile, search, send, status, tail,
 };
 use crate::output::{Format, Output};
 use crate::session::{Account, DEFAULT_PROFILE, DEFAULT_SERVER};
@@ -80,6 +80,8 @@ pub(crate) enum Command {
     Messages(messages::Messages),
     #[command(subcommand)]
     Media(media::Media),
+    #[command(subcommand)]
+    Events(events::Events),
     Bench(bench::Bench),
     Completions(completions::Completions),
 }

@@ -33,6 +33,11 @@ impl Failure {
         Self { code: 4, message: Some(message.into()) }
     }
 
+    /// The server is not there.
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        Self { code: 5, message: Some(message.into()) }
+    }
+
     /// What is told to the person.
     pub(crate) fn into_message(self) -> String {
         self.message.unwrap_or_default()

@@ -327,7 +327,7 @@ impl Event {
             Fact::ChatUpdated(_) => "chat.updated",
             Fact::MemberAdded(_) => "group.member.added",
             Fact::MemberRemoved(_) => "group.member.removed",
-            Fact::SessionsRevoked { .. } => "session.revoked",
+            Fact::SessionsRevoked { .. } => "chat.session.revoked",
             Fact::Typing { .. } => "typing",
             Fact::Presence { .. } => "presence.changed",
         }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use wa_core::api::{AuthApi, Authenticator, ChatApi, MediaApi, MessageApi, PresenceApi, PushApi, StatusApi, UserApi};
 use wa_core::event::Event;
 use wa_core::id::DeviceId;
-use wa_core::ports::{Env, EventBus, EventHandler, FanOut as _, PushSender, SmsSender, Subscription};
+use wa_core::ports::{Env, EventBus, EventHandler, FanOut as _, PushSender, SmsSender, Stored, Subscription};
 use wa_storage::Stores;
 #[cfg(feature = "cluster")]
 use wa_transport::grpc::{GrpcDeps, GrpcServer, GrpcService};
@@ -272,10 +272,11 @@ impl Chat {
             F: Fn(Arc<Event>) -> Done + Send + Sync,
             Done: Future<Output = ()> + Send,
         {
-            async fn handle(&self, events: &[Arc<Event>]) {
+            async fn handle(&self, events: &[Arc<Event>]) -> Stored<()> {
                 for event in events {
                     (self.0)(Arc::clone(event)).await;
                 }
+                Ok(())
             }
         }
 

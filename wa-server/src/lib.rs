@@ -10,6 +10,8 @@
 #[cfg(feature = "binary")]
 pub mod binary;
 mod chat;
+#[cfg(feature = "cluster")]
+mod cluster;
 pub mod config;
 mod demo;
 mod env;

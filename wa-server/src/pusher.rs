@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
+use wa_core::error::StoreError;
 use wa_core::event::Event;
-use wa_core::ports::{Due, EventHandler};
+use wa_core::ports::{Due, EventHandler, Stored};
 use wa_core::push::{Lane, PushKey};
 use wa_core::service::NotificationService;
 use wa_transport::metrics::Metrics;
@@ -35,12 +35,11 @@ struct Inner {
     under_way: Mutex<HashSet<PushKey>>,
     /// Something is due: of each lane, for the one task that waits.
     wake: [Notify; Lane::ALL.len()],
-    stop: CancellationToken,
 }
 
 impl Pusher {
     pub(crate) fn new(service: Arc<NotificationService>, metrics: Metrics, most: usize) -> Self {
-        let inner = Inner { service, metrics, most, under_way: Mutex::default(), wake: Default::default(), stop: CancellationToken::new() };
+        let inner = Inner { service, metrics, most, under_way: Mutex::default(), wake: Default::default() };
         Self(Arc::new(inner))
     }
 
@@ -128,11 +127,6 @@ impl Pusher {
             tracing::warn!("pushes were left waiting; the next start sends them");
         }
     }
-
-    /// Lets go of events that cannot be noted; the outbox keeps them.
-    pub(crate) fn stop(&self) {
-        self.0.stop.cancel();
-    }
 }
 
 /// What is on its way, until it is dropped.
@@ -146,18 +140,12 @@ impl Drop for Claim {
 
 #[async_trait]
 impl EventHandler for Pusher {
-    async fn handle(&self, events: &[Arc<Event>]) {
-        loop {
-            match self.0.service.note(events).await {
-                Ok(false) => return,
-                Ok(true) => return self.0.wake.iter().for_each(Notify::notify_one),
-                Err(error) => tracing::warn!(%error, "what is to be pushed cannot be stored now; trying again"),
-            }
-            // Until it is stored, the outbox keeps these events.
-            tokio::select! {
-                () = self.0.stop.cancelled() => return,
-                () = tokio::time::sleep(PAUSE) => {}
-            }
+    /// Until it is stored, whoever keeps these events goes on keeping them.
+    async fn handle(&self, events: &[Arc<Event>]) -> Stored<()> {
+        let is_due = self.0.service.note(events).await.map_err(|error| StoreError::unavailable("push queue", error))?;
+        if is_due {
+            self.0.wake.iter().for_each(Notify::notify_one);
         }
+        Ok(())
     }
 }

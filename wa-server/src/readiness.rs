@@ -15,11 +15,25 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) struct ServerReadiness {
     stores: Arc<Stores>,
     shutting_down: AtomicBool,
+    #[cfg(feature = "cluster")]
+    nats: Option<wa_transport::bus::NatsEventBus>,
 }
 
 impl ServerReadiness {
     pub(crate) const fn new(stores: Arc<Stores>) -> Self {
-        Self { stores, shutting_down: AtomicBool::new(false) }
+        Self {
+            stores,
+            shutting_down: AtomicBool::new(false),
+            #[cfg(feature = "cluster")]
+            nats: None,
+        }
+    }
+
+    /// Watches NATS as well.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn with_nats(mut self, nats: Option<wa_transport::bus::NatsEventBus>) -> Self {
+        self.nats = nats;
+        self
     }
 
     pub(crate) fn shut_down(&self) {
@@ -32,6 +46,11 @@ impl Readiness for ServerReadiness {
     async fn check(&self) -> BTreeMap<String, Result<(), String>> {
         let server = if self.shutting_down.load(Ordering::SeqCst) { Err("shutting down".to_owned()) } else { Ok(()) };
         let mut states = BTreeMap::from([("server".to_owned(), server)]);
+        #[cfg(feature = "cluster")]
+        if let Some(nats) = &self.nats {
+            let is_up = tokio::time::timeout(PATIENCE, nats.is_up()).await.unwrap_or(false);
+            states.insert("nats".to_owned(), if is_up { Ok(()) } else { Err("unavailable".to_owned()) });
+        }
         for Health { name, state } in self.stores.health(PATIENCE).await {
             // Causes may name paths and hosts; they are for the log.
             let state = state.map_err(|error| {

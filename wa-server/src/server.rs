@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use wa_core::api::Authenticator;
 use wa_core::ports::{Env, SmsSender};
+use wa_storage::Stores;
 
 use crate::chat::{Chat, ChatBuilder, left_until};
 use crate::config::Config;
@@ -35,6 +36,12 @@ impl ServerBuilder {
     /// As [`ChatBuilder::sms_sender`].
     pub fn sms_sender(mut self, sender: impl SmsSender + 'static) -> Self {
         self.chat = self.chat.sms_sender(sender);
+        self
+    }
+
+    /// As [`ChatBuilder::stores`].
+    pub fn stores(mut self, stores: Arc<Stores>) -> Self {
+        self.chat = self.chat.stores(stores);
         self
     }
 

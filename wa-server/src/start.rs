@@ -49,6 +49,10 @@ pub enum StartError {
     /// The event bus cannot be reached.
     #[error("cannot subscribe to the event bus: {0}")]
     Bus(#[source] wa_core::error::StoreError),
+    /// NATS cannot be used.
+    #[cfg(feature = "cluster")]
+    #[error("storage.events: {0}")]
+    Nats(#[from] wa_transport::nats::NatsError),
     /// The address of another role cannot be used.
     #[cfg(feature = "cluster")]
     #[error("peers: {0}")]

@@ -28,6 +28,8 @@ use wa_transport::rest::LocalFiles;
 use wa_transport::sms::{LogSmsSender, WebhookSmsSender};
 use wa_transport::ws::{Delivery, Hub};
 
+#[cfg(feature = "cluster")]
+use crate::cluster::{Cluster, Parts};
 use crate::config::{Config, Secret, SmsConfig};
 use crate::peers::Peers;
 use crate::pusher::Pusher;
@@ -87,7 +89,16 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
     };
     let metrics = Metrics::new();
     let hub = Hub::new(limits.ws_connections, metrics.clone());
-    let bus = own.bus.unwrap_or_else(|| Arc::new(MemoryEventBus::new(limits.bus_queue)));
+    #[cfg(feature = "cluster")]
+    let cluster = match (&own.bus, &config.storage.events) {
+        (None, Some(url)) => Some(Cluster::connect(url, metrics.clone()).await?),
+        _ => None,
+    };
+    #[cfg(feature = "cluster")]
+    let shared_bus = cluster.as_ref().map(Cluster::bus);
+    #[cfg(not(feature = "cluster"))]
+    let shared_bus = None;
+    let bus = own.bus.or(shared_bus).unwrap_or_else(|| Arc::new(MemoryEventBus::new(limits.bus_queue)));
 
     let peers = Peers::of(config, &env, &metrics)?;
     let (authenticator, auth) = match own.authenticator.or_else(|| peers.authenticator()) {
@@ -106,14 +117,27 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
 
     // Subscribed before the relay runs, so that what an earlier process left in the outbox reaches everybody.
     let roles = &config.server.roles;
+    let delivery = Delivery::new(Arc::clone(&hub), &backend);
     let mut subscriptions = Vec::new();
-    if roles.has(Role::Websocket) {
-        subscriptions.push(bus.subscribe("ws-delivery", Delivery::new(Arc::clone(&hub), &backend)).await.map_err(StartError::Bus)?);
-    }
     if roles.has(Role::Message) {
         subscriptions.push(bus.subscribe("search-index", Arc::clone(&stores.indexer) as _).await.map_err(StartError::Bus)?);
     }
-    if roles.has(Role::Notification) {
+    #[cfg(feature = "cluster")]
+    let is_alone = match &cluster {
+        Some(cluster) => {
+            let redis = config.storage.cache.clone();
+            let parts = Parts { roles, hub: &hub, backend: &backend, chats: &stores.chats, delivery: &delivery, pusher: &pusher, redis };
+            subscriptions.extend(cluster.join(parts).await?);
+            false
+        }
+        None => true,
+    };
+    #[cfg(not(feature = "cluster"))]
+    let is_alone = true;
+    if is_alone && roles.has(Role::Websocket) {
+        subscriptions.push(bus.subscribe("ws-delivery", delivery).await.map_err(StartError::Bus)?);
+    }
+    if is_alone && roles.has(Role::Notification) {
         subscriptions.push(bus.subscribe("push", Arc::new(pusher.clone())).await.map_err(StartError::Bus)?);
     }
     let pushes = tokio::spawn(pusher.clone().run());
@@ -131,8 +155,11 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
     let housekeeping = tokio::spawn(housekeeping::run(backend.clone(), Arc::clone(&stores)));
     let presence = tokio::spawn(housekeeping::presence(Arc::clone(&backend.presence)));
     let sweep = tokio::spawn(housekeeping::sweep(Arc::clone(&backend.media)));
+    let readiness = ServerReadiness::new(Arc::clone(&stores));
+    #[cfg(feature = "cluster")]
+    let readiness = readiness.with_nats(cluster.map(Cluster::into_bus));
     Ok(Wired {
-        readiness: Arc::new(ServerReadiness::new(Arc::clone(&stores))),
+        readiness: Arc::new(readiness),
         backend,
         lookup,
         hub,
@@ -162,7 +189,6 @@ impl Wired {
         if timeout_at(until, self.relay).await.is_err() {
             tracing::warn!("events were left in the outbox; the next start hands them out");
         }
-        self.pusher.stop();
         self.pushes.abort();
         drop(self.subscriptions);
         if !self.closes_stores {

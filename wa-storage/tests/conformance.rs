@@ -121,11 +121,12 @@ macro_rules! case_names {
 type Cases = &'static [(&'static str, &'static [&'static str])];
 
 const CASES: Cases = wa_storage::conformance_cases! { [case_names] () };
-const BUS_CASES: [&str; 4] = [
+const BUS_CASES: [&str; 5] = [
     "every_subscriber_gets_every_event_in_order",
     "a_subscriber_gets_what_is_published_after_it_subscribed",
     "dropping_the_subscription_ends_it",
     "an_event_is_settled_once_every_subscriber_has_handled_it",
+    "what_could_not_be_handled_is_handed_in_again",
 ];
 
 #[test]

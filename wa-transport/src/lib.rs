@@ -14,6 +14,8 @@ pub mod gateway;
 pub mod grpc;
 #[cfg(feature = "server")]
 pub mod metrics;
+#[cfg(feature = "nats")]
+pub mod nats;
 #[cfg(feature = "server")]
 pub mod push;
 #[cfg(feature = "server")]

@@ -26,6 +26,10 @@ struct Inner {
     push_batch_size: Histogram,
     rate_limited: IntCounterVec,
     outbox_depth: IntGauge,
+    nats_published: IntCounter,
+    nats_consumed: IntCounterVec,
+    nats_pending: IntGaugeVec,
+    nats_dead_letters: IntCounterVec,
     pool_connections: IntGaugeVec,
     runtime_tasks: IntGauge,
     cache_circuit: IntGauge,
@@ -93,6 +97,10 @@ impl Metrics {
             )),
             rate_limited: register!(IntCounterVec::new(Opts::new("rate_limit_exceeded_total", "Requests refused by a rate limit"), &["limit"])),
             outbox_depth: register!(IntGauge::new("outbox_depth", "Committed events not yet handed to the bus")),
+            nats_published: register!(IntCounter::new("nats_messages_published_total", "Events that NATS acknowledged")),
+            nats_consumed: register!(IntCounterVec::new(Opts::new("nats_messages_consumed_total", "Events that a consumer acted on"), &["consumer"])),
+            nats_pending: register!(IntGaugeVec::new(Opts::new("nats_consumer_pending", "Events that a consumer has not acknowledged"), &["consumer"])),
+            nats_dead_letters: register!(IntCounterVec::new(Opts::new("nats_dead_letters_total", "Events put into the stream DLQ"), &["consumer"])),
             pool_connections: register!(IntGaugeVec::new(Opts::new("pool_connections", "Database connections"), &["pool", "state"])),
             runtime_tasks: register!(IntGauge::new("runtime_tasks", "Live tasks of the async runtime")),
             cache_circuit: register!(IntGauge::new("cache_circuit_state", "Whether calls to the cache go out: 0 closed, 2 open")),
@@ -126,6 +134,11 @@ impl Metrics {
         }
         for limit in ["otp_send", "otp_verify", "api_user", "api_ip", "contacts_sync", "upload", "ws_messages", "ws_other"] {
             inner.rate_limited.with_label_values(&[limit]);
+        }
+        for consumer in ["ws-msg-consumer", "ws-chat-consumer", "notif-msg-consumer", "notif-group-consumer"] {
+            inner.nats_consumed.with_label_values(&[consumer]);
+            inner.nats_pending.with_label_values(&[consumer]);
+            inner.nats_dead_letters.with_label_values(&[consumer]);
         }
         Self(Arc::new(inner))
     }
@@ -231,6 +244,27 @@ impl Metrics {
         &self.0.outbox_depth
     }
 
+    /// Events that NATS acknowledged.
+    #[must_use]
+    pub fn nats_published(&self) -> &IntCounter {
+        &self.0.nats_published
+    }
+
+    /// Counts events that a consumer of NATS acted on.
+    pub fn nats_consumed(&self, consumer: &str, events: u64) {
+        self.0.nats_consumed.with_label_values(&[consumer]).inc_by(events);
+    }
+
+    /// Sets how many events a consumer of NATS has not acknowledged.
+    pub fn nats_pending(&self, consumer: &str, events: u64) {
+        self.0.nats_pending.with_label_values(&[consumer]).set(i64::try_from(events).unwrap_or(i64::MAX));
+    }
+
+    /// Counts an event that a consumer of NATS put aside.
+    pub fn nats_dead_letter(&self, consumer: &str) {
+        self.0.nats_dead_letters.with_label_values(&[consumer]).inc();
+    }
+
     /// Sets the size of a connection pool by state ("idle", "used").
     pub fn pool_connections(&self, pool: &str, state: &str, connections: i64) {
         self.0.pool_connections.with_label_values(&[pool, state]).set(connections);
@@ -278,6 +312,9 @@ mod tests {
             "outbox_depth",
             "media_uploads_total",
             "media_upload_bytes_total",
+            "nats_messages_published_total",
+            "nats_messages_consumed_total",
+            "nats_consumer_pending",
         ] {
             assert!(text.contains(name), "{name} is missing");
         }

@@ -6,6 +6,7 @@ pub(crate) mod chats;
 pub(crate) mod completions;
 pub(crate) mod contacts;
 pub(crate) mod devices;
+pub(crate) mod events;
 pub(crate) mod group;
 pub(crate) mod history;
 pub(crate) mod login;
@@ -39,6 +40,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         Command::Search(command) => command.run(&account, output).await,
         Command::Messages(command) => command.run(&account, output).await,
         Command::Media(command) => command.run(&account, output).await,
+        Command::Events(command) => command.run(output).await,
         Command::Bench(command) => command.run(&server, output).await,
         Command::History(command) => command.run(&account, output).await,
         Command::Completions(command) => command.run(output),

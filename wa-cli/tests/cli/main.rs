@@ -337,3 +337,27 @@ fn statuses_are_posted_seen_and_taken_back() {
     world.run(&["status", "--as", "alice", "delete", &id]).ok();
     world.run(&["status", "--as", "bob", "view", &id]).code(4);
 }
+
+#[test]
+fn events_that_were_put_aside_are_looked_for_where_the_configuration_says() {
+    let world = World::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("wa.toml");
+    let run = |args: &[&str]| world.run(&[&["events", "dlq"], args, &["--config", config.to_str().expect("text")]].concat());
+    let missing = run(&["list"]).code(2);
+    assert!(missing.stderr().contains("where is NATS?"), "{}", missing.stderr());
+    std::fs::write(&config, "[storage]\nevents = 'nats://wa:hunter2@127.0.0.1:9'\n").expect("written");
+    let refused = run(&["show", "1"]).code(5);
+    assert!(refused.stderr().contains("cannot reach NATS at 127.0.0.1:9") && !refused.stderr().contains("hunter2"), "{}", refused.stderr());
+    run(&["replay"]).code(2);
+}
+
+#[test]
+#[ignore = "needs nats"]
+fn events_that_were_put_aside_are_listed_from_nats() {
+    let world = World::new();
+    let url = std::env::var("WA_TEST_NATS").expect("WA_TEST_NATS is set");
+    let listed = world.run(&["events", "dlq", "list", "-o", "json", "--nats-url", &url]).ok().stdout();
+    assert!(serde_json::from_str::<Value>(&listed).expect("JSON").is_array());
+    world.run(&["events", "dlq", "show", "999999999", "--nats-url", &url]).code(4);
+}

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::error::Result;
 use crate::event::Event;
-use crate::id::UserId;
+use crate::id::{ChatId, UserId};
 use crate::message::MessageView;
 
 /// A message object, and those who see it so.
@@ -28,4 +28,9 @@ pub trait FanOutApi: Send + Sync {
     /// The message object of an event as each of these recipients may see it: what it tells of other messages, and of stars
     /// and reactions, is not the same for everybody. Most often all share one. Events without a message object have none.
     async fn shares(&self, event: &Event, recipients: &[UserId]) -> Result<Vec<Share>>;
+
+    /// The chats of a user, who may have missed events of any of them. Where they are not known, none is named.
+    async fn chats_of(&self, _user: UserId) -> Result<Vec<ChatId>> {
+        Ok(Vec::new())
+    }
 }

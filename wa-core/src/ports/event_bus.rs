@@ -11,7 +11,11 @@ use crate::event::Event;
 #[async_trait]
 pub trait EventHandler: Send + Sync {
     /// Acts on a batch, in order. It may see an event twice and must not mind.
-    async fn handle(&self, events: &[Arc<Event>]);
+    ///
+    /// # Errors
+    /// The batch was not acted on. If that is because something is unavailable, the bus hands it in again until it is taken;
+    /// with any other error it may come to hand in one event at a time, and put aside what is never taken.
+    async fn handle(&self, events: &[Arc<Event>]) -> Stored<()>;
 }
 
 /// Ends the subscription when dropped.
@@ -25,6 +29,8 @@ pub struct Progress {
     /// Up to here it answers for them, whatever becomes of this process: every subscriber has acted on them, or they are
     /// kept where the next process finds them.
     pub settled: u64,
+    /// How often it lost what it had not settled. Whoever published then begins again with the first event that is not.
+    pub restarts: u64,
 }
 
 /// Carries events to every subscriber.
@@ -33,6 +39,7 @@ pub struct Progress {
 /// * `a_subscriber_gets_what_is_published_after_it_subscribed`
 /// * `dropping_the_subscription_ends_it`
 /// * `an_event_is_settled_once_every_subscriber_has_handled_it`
+/// * `what_could_not_be_handled_is_handed_in_again`
 #[async_trait]
 pub trait EventBus: Send + Sync {
     /// Hands a batch to every subscriber, in order. Waits while a subscriber is behind.
@@ -43,6 +50,10 @@ pub trait EventBus: Send + Sync {
     fn progress(&self) -> Progress {
         Progress::default()
     }
+
+    /// What this process has just committed, before it is published, in the order of its commits. A bus that leaves the
+    /// process uses it to go on serving those who are near while it cannot be reached.
+    fn committed(&self, _events: &[Arc<Event>]) {}
 
     /// Calls the handler for everything published from now on, one batch at a time.
     async fn subscribe(&self, consumer: &'static str, handler: Arc<dyn EventHandler>) -> Stored<Box<dyn Subscription>>;

@@ -189,4 +189,8 @@ impl FanOutApi for FanOutService {
         }
         Ok(groups.into_iter().map(|(difference, users)| Share { message: Arc::new(difference.apply(message)), users }).collect())
     }
+
+    async fn chats_of(&self, user: UserId) -> Result<Vec<ChatId>> {
+        Ok(self.deps.chats.revs(user).await?.into_iter().map(|(chat, _)| chat).collect())
+    }
 }

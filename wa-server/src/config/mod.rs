@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use url::Url;
 use wa_core::limits::Limits;
+#[cfg(feature = "cluster")]
+use wa_transport::nats::NatsUrl;
 use wa_transport::push::VapidKey;
 use wa_transport::rest::{Origins, TrustedProxies};
 
@@ -106,6 +108,9 @@ pub struct StorageConfig {
     pub cache: Option<String>,
     /// The URL of the MongoDB that keeps what is known of files; `None`: the database does.
     pub messages: Option<String>,
+    /// Where events go from node to node; `None`: they stay in this process.
+    #[cfg(feature = "cluster")]
+    pub events: Option<NatsUrl>,
     /// The URL of the object store for uploaded files; `None`: the folder `media` in the data directory.
     pub media: Option<String>,
 }
@@ -117,12 +122,15 @@ impl std::fmt::Debug for StorageConfig {
             Some((secret, rest)) => Some(format!("{}://…@{rest}", secret.split(':').next().unwrap_or_default())),
             None => url.clone(),
         };
-        f.debug_struct("StorageConfig")
+        let mut shows = f.debug_struct("StorageConfig");
+        shows
             .field("database", &shown(&self.database))
             .field("cache", &shown(&self.cache))
             .field("messages", &shown(&self.messages))
-            .field("media", &shown(&self.media))
-            .finish()
+            .field("media", &shown(&self.media));
+        #[cfg(feature = "cluster")]
+        shows.field("events", &self.events);
+        shows.finish()
     }
 }
 
@@ -441,7 +449,14 @@ fn storage(from: &mut Reader) -> StorageConfig {
             _ => problem("is not the URL of a cache", fix),
         }
     });
-    from.unsupported("storage.events", &["memory:"], "remove it, or write \"memory:\": other event buses come in a later release");
+    #[cfg(feature = "cluster")]
+    let events = from.take("storage.events", None, |raw| {
+        let fix = "write nats://host:port (with user:password@ or token@ before the host), or remove it: events then stay in this process";
+        let url = text(raw, fix)?;
+        if url == "memory:" { Ok(None) } else { NatsUrl::parse(&url).map(Some).or_else(|error| problem(error.to_string(), fix)) }
+    });
+    #[cfg(not(feature = "cluster"))]
+    from.unsupported("storage.events", &["memory:"], "remove it, or write \"memory:\": this program was built without the feature \"cluster\"");
     let media = from.take("storage.media", None, |raw| {
         let fix = "write file://path/to/folder or s3://bucket?endpoint=URL, or remove it for the folder media under server.data_dir";
         let url = text(raw, fix)?;
@@ -453,7 +468,14 @@ fn storage(from: &mut Reader) -> StorageConfig {
             _ => problem("is not the URL of an object store", fix),
         }
     });
-    StorageConfig { database, cache, messages, media }
+    StorageConfig {
+        database,
+        cache,
+        messages,
+        #[cfg(feature = "cluster")]
+        events,
+        media,
+    }
 }
 
 fn auth(from: &mut Reader, default: &AuthConfig) -> AuthConfig {

@@ -215,7 +215,7 @@ fn every_broken_configuration_says_what_where_and_what_to_do() {
         ("dev mode for everybody", dev("0.0.0.0:8080")),
         ("PostgreSQL", env(&[("WA_STORAGE__DATABASE", "postgres://wa:hunter2@db/wa")])),
         ("another store for messages", toml("[storage]\nmessages = 'sqlite://other.db'")),
-        ("NATS", toml("[storage]\nevents = 'nats://n'")),
+        ("NATS", toml("[storage]\nevents = 'nats://user:hunter2@'")),
         ("caches that are none", toml("[storage]\ncache = 'memcached://user:hunter2@host'")),
         ("a Redis without a server", toml("[storage]\ncache = 'redis://'")),
         ("a bucket without a name", toml("[storage]\nmedia = 's3://'")),

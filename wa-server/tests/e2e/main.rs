@@ -18,6 +18,8 @@ mod media;
 mod message_life;
 mod messages;
 mod mongo;
+mod nats;
+mod nats_nodes;
 mod object_store;
 mod presence;
 mod push;

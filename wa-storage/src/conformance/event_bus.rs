@@ -1,13 +1,16 @@
 //! The contract of `EventBus`. Buses live with the transports, which call these cases for each of theirs.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
-use wa_core::event::{Event, Fact};
+use wa_core::error::StoreError;
+use wa_core::event::{Event, Fact, MessageStarred};
 use wa_core::id::EventId;
-use wa_core::ports::{EnvExt as _, EventBus, EventHandler};
+use wa_core::message::{Rev, Seq};
+use wa_core::ports::{EnvExt as _, EventBus, EventHandler, Stored};
 use wa_core::testing::SimEnv;
 use wa_core::time::Timestamp;
 
@@ -21,11 +24,12 @@ struct Collector(mpsc::Sender<EventId>);
 
 #[async_trait]
 impl EventHandler for Collector {
-    async fn handle(&self, events: &[Arc<Event>]) {
+    async fn handle(&self, events: &[Arc<Event>]) -> Stored<()> {
         for event in events {
             // A case that has seen enough hangs up.
             let _ = self.0.send(event.id).await;
         }
+        Ok(())
     }
 }
 
@@ -35,8 +39,9 @@ fn collector() -> (Arc<Collector>, mpsc::Receiver<EventId>) {
 }
 
 fn events(env: &SimEnv, count: usize) -> Vec<Arc<Event>> {
-    let event =
-        |_| Event { id: env.new_id(), at: Timestamp::from_millis(0), fact: Fact::Typing { chat_id: env.new_id(), user_id: env.new_id(), is_typing: true } };
+    let star =
+        || MessageStarred { message_id: env.new_id(), chat_id: env.new_id(), seq: Seq::new(1), rev: Rev::new(1), user_id: env.new_id(), is_starred: true };
+    let event = |_| Event { id: env.new_id(), at: Timestamp::from_millis(0), fact: Fact::MessageStarred(star()) };
     (0..count).map(event).map(Arc::new).collect()
 }
 
@@ -112,9 +117,10 @@ pub async fn an_event_is_settled_once_every_subscriber_has_handled_it(bus: &dyn 
 
     #[async_trait]
     impl EventHandler for Held {
-        async fn handle(&self, _: &[Arc<Event>]) {
+        async fn handle(&self, _: &[Arc<Event>]) -> Stored<()> {
             let _ = self.1.send(()).await;
             self.0.acquire().await.expect("it stays open").forget();
+            Ok(())
         }
     }
 
@@ -133,4 +139,29 @@ pub async fn an_event_is_settled_once_every_subscriber_has_handled_it(bus: &dyn 
         }
     };
     tokio::time::timeout(PATIENCE, settled).await.expect("what was handled is settled");
+}
+
+/// Case.
+pub async fn what_could_not_be_handled_is_handed_in_again(bus: &dyn EventBus) {
+    struct Reluctant(Mutex<HashSet<EventId>>, mpsc::Sender<EventId>);
+
+    #[async_trait]
+    impl EventHandler for Reluctant {
+        async fn handle(&self, events: &[Arc<Event>]) -> Stored<()> {
+            let first = events[0].id;
+            if self.0.lock().expect("not poisoned").insert(first) {
+                return Err(StoreError::unavailable("conformance", "not yet"));
+            }
+            for event in events {
+                let _ = self.1.send(event.id).await;
+            }
+            Ok(())
+        }
+    }
+
+    let (sender, mut receiver) = mpsc::channel(HELD);
+    let _subscription = bus.subscribe("conformance-reluctant", Arc::new(Reluctant(Mutex::default(), sender))).await.expect("subscribed");
+    let published = events(&SimEnv::new(4), 20);
+    bus.publish(&published).await.expect("published");
+    assert_eq!(next(&mut receiver, 20).await, ids(&published), "in order, for all that");
 }

@@ -155,10 +155,10 @@ fn changed(event: &Event) -> Option<ChatId> {
 
 #[async_trait]
 impl EventHandler for Indexer {
-    async fn handle(&self, events: &[Arc<Event>]) {
+    async fn handle(&self, events: &[Arc<Event>]) -> Stored<()> {
         let mut chats = events.iter().filter_map(|event| changed(event)).peekable();
         if chats.peek().is_none() {
-            return;
+            return Ok(());
         }
         {
             let mut waiting = self.waiting();
@@ -169,5 +169,6 @@ impl EventHandler for Indexer {
             }
         }
         self.wake.notify_one();
+        Ok(())
     }
 }

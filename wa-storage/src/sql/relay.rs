@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, Notify, mpsc};
@@ -47,8 +47,22 @@ struct Progress {
     /// Rows that were published, and how far the bus must come before they are settled.
     unsettled: StdMutex<VecDeque<(i64, u64)>>,
     swept: AtomicI64,
+    /// How often the bus had lost what was not settled, when that was last looked at.
+    restarts: AtomicU64,
     look_at_table: AtomicBool,
     wake: Notify,
+    /// Is told of commits at once.
+    bus: Bus,
+}
+
+/// The bus, once the relay runs.
+#[derive(Default)]
+struct Bus(OnceLock<Arc<dyn EventBus>>);
+
+impl std::fmt::Debug for Bus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Bus")
+    }
 }
 
 /// The writer's end.
@@ -62,6 +76,9 @@ impl Handoff {
     /// Tells the relay what was committed. If it is too far behind to take it, it will read it from the table.
     pub(super) fn hand_over(&self, position: Position, events: Vec<Arc<Event>>) {
         self.progress.committed.fetch_max(position.id, Ordering::Relaxed);
+        if let Some(bus) = self.progress.bus.0.get() {
+            bus.committed(&events);
+        }
         if self.groups.try_send((position, events)).is_err() {
             self.look_at_table(position.id);
         }
@@ -125,10 +142,15 @@ impl Relay {
     /// skipped, and the order is that of the commits. Dropping the future loses nothing: another run goes on.
     pub async fn run(&self, bus: Arc<dyn EventBus>, shutdown: impl Future<Output = ()> + Send) {
         let mut groups = self.groups.lock().await;
+        // A later run has the same one.
+        let _ = self.progress.bus.0.set(Arc::clone(&bus));
         let mut shutdown = std::pin::pin!(shutdown);
         self.catch_up(&*bus).await;
         loop {
             self.settle(&*bus);
+            if self.progress.look_at_table.load(Ordering::Acquire) && groups.is_empty() {
+                self.catch_up(&*bus).await;
+            }
             let unswept = self.published() > self.progress.swept.load(Ordering::Relaxed);
             tokio::select! {
                 biased;
@@ -156,14 +178,24 @@ impl Relay {
         self.sweep().await;
     }
 
-    /// Takes up how far the bus has come: what it answers for can be deleted.
-    fn settle(&self, bus: &dyn EventBus) {
-        let settled = bus.progress().settled;
+    /// Takes up how far the bus has come: what it answers for can be deleted, and what it has lost is published again.
+    /// Returns whether it has lost something.
+    fn settle(&self, bus: &dyn EventBus) -> bool {
+        let wa_core::ports::Progress { settled, restarts, .. } = bus.progress();
         let mut unsettled = self.progress.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_lost = self.progress.restarts.swap(restarts, Ordering::Relaxed) < restarts;
+        if has_lost {
+            let kept = self.progress.settled.load(Ordering::Acquire);
+            tracing::warn!(from_row = kept + 1, "the event bus has lost what it was given; it is given again");
+            unsettled.clear();
+            self.progress.published.store(kept, Ordering::Release);
+            self.progress.look_at_table.store(true, Ordering::Release);
+        }
         while let Some((id, _)) = unsettled.front().copied().filter(|(_, at)| *at <= settled) {
             self.progress.settled.fetch_max(id, Ordering::Release);
             unsettled.pop_front();
         }
+        has_lost
     }
 
     fn published(&self) -> i64 {
@@ -181,7 +213,8 @@ impl Relay {
         self.publish(bus, position.id, events).await;
     }
 
-    async fn publish(&self, bus: &dyn EventBus, id: i64, events: &[Arc<Event>]) {
+    /// Returns whether it was published: not if the bus has lost what came before it.
+    async fn publish(&self, bus: &dyn EventBus, id: i64, events: &[Arc<Event>]) -> bool {
         #[cfg(feature = "failpoints")]
         wa_core::faults::pass("before_publish");
         let mut pause = PAUSE;
@@ -189,13 +222,16 @@ impl Relay {
             if wa_core::faults::planted("outbox_skipped") {
                 break;
             }
+            if self.settle(bus) {
+                return false;
+            }
             tracing::warn!(%error, "the event bus did not take a batch; trying again");
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
         // By now others may have published more, which makes this row wait for theirs as well.
         self.note_published(id, bus.progress().published);
-        self.settle(bus);
+        !self.settle(bus)
     }
 
     fn note_published(&self, id: i64, at: u64) {
@@ -213,7 +249,12 @@ impl Relay {
                 Ok(rows) => {
                     for (id, json) in rows {
                         match serde_json::from_str::<Vec<Arc<Event>>>(&json) {
-                            Ok(events) => self.publish(bus, id, &events).await,
+                            // Otherwise the rows are read again from where the bus begins.
+                            Ok(events) => {
+                                if !self.publish(bus, id, &events).await {
+                                    break;
+                                }
+                            }
                             Err(error) => {
                                 // It will never be readable; what it announced can still be fetched from the store.
                                 tracing::error!(%error, row = id, "a row of the outbox cannot be read and is passed over");

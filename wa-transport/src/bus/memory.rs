@@ -4,15 +4,20 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use tokio::sync::{Mutex as OrderedMutex, mpsc, watch};
+use wa_core::error::StoreErrorKind;
 use wa_core::event::Event;
 use wa_core::ports::{EventBus, EventHandler, Progress, Stored, Subscription};
 
 /// How many events a handler gets at a time, at the most.
 const BATCH: usize = 256;
+
+/// The pause before a handler gets a batch again that it could not act on.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Carries events within one process. Whoever is behind makes publishers wait; nothing is dropped.
 ///
@@ -92,7 +97,7 @@ impl EventBus for MemoryEventBus {
     fn progress(&self) -> Progress {
         let published = self.published.load(Ordering::Acquire);
         let behind = self.subscribers().iter().filter(|subscriber| !subscriber.queue.is_closed()).map(Subscriber::behind).max().unwrap_or(0);
-        Progress { published, settled: published.saturating_sub(behind) }
+        Progress { published, settled: published.saturating_sub(behind), restarts: 0 }
     }
 
     async fn subscribe(&self, consumer: &'static str, handler: Arc<dyn EventHandler>) -> Stored<Box<dyn Subscription>> {
@@ -133,9 +138,27 @@ async fn consume(consumer: Consumer, mut queue: mpsc::Receiver<Arc<Event>>, mut 
         if received == 0 {
             return;
         }
-        // A handler that panics is a defect, but one event must not end the delivery of all that follow.
-        if AssertUnwindSafe(consumer.handler.handle(&batch)).catch_unwind().await.is_err() {
-            tracing::error!(consumer = consumer.name, "an event handler panicked");
+        loop {
+            // A handler that panics is a defect, but one event must not end the delivery of all that follow.
+            match AssertUnwindSafe(consumer.handler.handle(&batch)).catch_unwind().await {
+                Ok(Ok(())) => break,
+                Ok(Err(error)) if error.kind == StoreErrorKind::Unavailable => {
+                    tracing::warn!(consumer = consumer.name, %error, "events cannot be acted on now; trying again");
+                    tokio::select! {
+                        // What is not acted on stays unsettled.
+                        _ = ended.changed() => return,
+                        () = tokio::time::sleep(PAUSE) => {}
+                    }
+                }
+                Ok(Err(error)) => {
+                    tracing::error!(consumer = consumer.name, %error, "events are passed over that cannot be acted on");
+                    break;
+                }
+                Err(_) => {
+                    tracing::error!(consumer = consumer.name, "an event handler panicked");
+                    break;
+                }
+            }
         }
         consumer.handled.fetch_add(received as u64, Ordering::AcqRel);
         batch.clear();
@@ -164,11 +187,12 @@ mod tests {
 
     #[async_trait]
     impl EventHandler for Recorder {
-        async fn handle(&self, events: &[Arc<Event>]) {
+        async fn handle(&self, events: &[Arc<Event>]) -> Stored<()> {
             self.gate.acquire().await.expect("the gate stays open").forget();
             for event in events {
                 let _ = self.seen.send(event.id.as_uuid().as_u128());
             }
+            Ok(())
         }
     }
 
@@ -225,7 +249,7 @@ mod tests {
         for number in 0..2 {
             assert_eq!(got_quick.recv().await, Some(number));
         }
-        assert_eq!(bus.progress(), Progress { published: 2, settled: 0 });
+        assert_eq!(bus.progress(), Progress { published: 2, settled: 0, restarts: 0 });
         gate.add_permits(10);
         for number in 0..2 {
             assert_eq!(got_slow.recv().await, Some(number));
@@ -266,10 +290,11 @@ mod tests {
         struct Clumsy(mpsc::UnboundedSender<u128>);
         #[async_trait]
         impl EventHandler for Clumsy {
-            async fn handle(&self, events: &[Arc<Event>]) {
+            async fn handle(&self, events: &[Arc<Event>]) -> Stored<()> {
                 let number = events[0].id.as_uuid().as_u128();
                 let _ = self.0.send(number);
                 assert_ne!(number, 1, "clumsy");
+                Ok(())
             }
         }
         let bus = MemoryEventBus::default();

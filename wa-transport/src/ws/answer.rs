@@ -87,6 +87,8 @@ pub(super) async fn open(context: Arc<Context>, socket: Arc<Socket>) -> Result<P
     }
     // Only now, so that the user does not seem to go and come.
     hub.replace_older(&socket);
+    // First the way of the events, then what waits: nothing falls in between.
+    hub.reachable(socket.caller.user_id).await;
     backend.messages.pending(&socket.caller).await.map_err(refused)
 }
 

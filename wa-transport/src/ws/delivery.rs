@@ -11,13 +11,13 @@ use wa_core::event::{Event, Fact};
 use wa_core::id::{ChatId, ConnectionId, UserId};
 use wa_core::link::Links;
 use wa_core::message::MessageView;
-use wa_core::ports::{Env, EventHandler, FanOut as _};
+use wa_core::ports::{Env, EventHandler, FanOut as _, Stored};
 use wa_core::session::Caller;
 use wa_core::user::PresenceView;
 
 use super::close::Close;
 use super::event::{
-    AddedMember, CreatedChat, Deletion, EditedMessage, NewMessage, ReactionChange, RemovedMember, ServerEvent as _, StarChange, StatusChange, Typing,
+    AddedMember, CreatedChat, Deletion, EditedMessage, NewMessage, ReactionChange, RemovedMember, Resync, ServerEvent as _, StarChange, StatusChange, Typing,
     UpdatedChat,
 };
 use super::hub::Hub;
@@ -26,6 +26,10 @@ use crate::backend::Backend;
 
 /// How long to wait before asking again for the recipients of an event, time after time.
 const RETRIES: [Duration; 4] = [Duration::from_millis(50), Duration::from_millis(150), Duration::from_millis(500), Duration::from_secs(1)];
+
+/// How many users are told of a gap at a time, and the pause after them.
+const GAP_TOLD: usize = 100;
+const GAP_PAUSE: Duration = Duration::from_millis(100);
 
 /// Handles events by delivering them to the hub's sockets. Subscribe it to the event bus.
 pub struct Delivery {
@@ -41,6 +45,28 @@ impl Delivery {
     #[must_use]
     pub fn new(hub: Arc<Hub>, backend: &Backend) -> Arc<Self> {
         Arc::new(Self { hub, fan_out: backend.fan_out.clone(), chats: backend.chats.clone(), links: backend.links.clone(), env: backend.env.clone() })
+    }
+
+    /// Tells everybody here that events may have been missed: each client then syncs. Not all at once, because each of them
+    /// asks for something.
+    pub async fn tell_gap(&self) {
+        for users in self.hub.present().chunks(GAP_TOLD) {
+            for user in users {
+                let chats = match self.fan_out.chats_of(*user).await {
+                    Ok(chats) => chats,
+                    Err(error) => {
+                        tracing::debug!(%error, "the chats of a user are not known; none is named");
+                        Vec::new()
+                    }
+                };
+                if let Some(bytes) = (Resync { chat_ids: &chats }).frame(None, self.env.now()) {
+                    for socket in self.hub.sockets(&[*user], None) {
+                        socket.push(Outgoing::plain(bytes.clone()));
+                    }
+                }
+            }
+            tokio::time::sleep(GAP_PAUSE).await;
+        }
     }
 
     async fn deliver(&self, event: &Event) -> Result<()> {
@@ -159,7 +185,7 @@ impl Delivery {
 
 #[async_trait]
 impl EventHandler for Delivery {
-    async fn handle(&self, events: &[Arc<Event>]) {
+    async fn handle(&self, events: &[Arc<Event>]) -> Stored<()> {
         #[cfg(feature = "planted")]
         let events: &[Arc<Event>] = &if wa_core::faults::planted("events_out_of_order") { events.iter().rev().cloned().collect() } else { events.to_vec() };
         for event in events {
@@ -181,5 +207,6 @@ impl EventHandler for Delivery {
                 tokio::time::sleep(*wait).await;
             }
         }
+        Ok(())
     }
 }

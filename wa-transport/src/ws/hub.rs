@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,6 +23,19 @@ const SHARDS: usize = 64;
 /// So many users are looked through one by one; more are looked up.
 const FEW: usize = 16;
 
+/// Brings events for users from other processes. A process alone needs none.
+#[async_trait]
+pub trait UserChannels: Send + Sync {
+    /// One more socket of this user is here.
+    fn join(&self, user: UserId);
+
+    /// Waits until what is announced to this user from now on reaches this process, but not for ever.
+    async fn joined(&self, user: UserId);
+
+    /// One socket of this user less is here.
+    fn leave(&self, user: UserId);
+}
+
 /// All open sockets of this process.
 pub struct Hub {
     users: Sharded<UserId, Vec<Arc<Socket>>>,
@@ -33,6 +46,7 @@ pub struct Hub {
     shutting_down: AtomicBool,
     pub(super) tasks: TaskTracker,
     metrics: Metrics,
+    channels: OnceLock<Arc<dyn UserChannels>>,
 }
 
 /// A socket's subscription to the presence of a user.
@@ -85,6 +99,7 @@ impl Hub {
             shutting_down: AtomicBool::new(false),
             tasks: TaskTracker::new(),
             metrics,
+            channels: OnceLock::new(),
         })
     }
 
@@ -114,8 +129,33 @@ impl Hub {
         Some(Place { hub: self.clone() })
     }
 
+    /// Has events for users come from other processes as well. To be said before the first socket comes.
+    pub fn connect(&self, channels: Arc<dyn UserChannels>) {
+        // Whoever comes second is of the same process.
+        let _ = self.channels.set(channels);
+    }
+
+    /// Waits until what is announced to this user from now on reaches this process.
+    pub(super) async fn reachable(&self, user: UserId) {
+        if let Some(channels) = self.channels.get() {
+            channels.joined(user).await;
+        }
+    }
+
+    /// Everybody who is here, each once.
+    pub(super) fn present(&self) -> Vec<UserId> {
+        let mut users = Vec::new();
+        for shard in self.users.all() {
+            users.extend(shard.keys().copied());
+        }
+        users
+    }
+
     /// Makes a socket known: from here on events and cuts reach it.
     pub(super) fn register(&self, socket: &Arc<Socket>) {
+        if let Some(channels) = self.channels.get() {
+            channels.join(socket.caller.user_id);
+        }
         self.devices.of(&socket.caller.device_id).entry(socket.caller.device_id).or_default().push(socket.clone());
         self.users.of(&socket.caller.user_id).entry(socket.caller.user_id).or_default().push(socket.clone());
         // A shutdown that began meanwhile may have passed this socket by.
@@ -130,6 +170,9 @@ impl Hub {
         remove(&mut self.users.of(&socket.caller.user_id), &socket.caller.user_id, |other| other.id == socket.id);
         for user in watched {
             self.unwatch(socket, *user);
+        }
+        if let Some(channels) = self.channels.get() {
+            channels.leave(socket.caller.user_id);
         }
     }
 

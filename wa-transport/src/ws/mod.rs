@@ -28,5 +28,5 @@ mod wire;
 pub use close::Close;
 pub use delivery::Delivery;
 pub use error::code;
-pub use hub::Hub;
+pub use hub::{Hub, UserChannels};
 pub use upgrade::{WsOptions, router};

@@ -511,7 +511,7 @@ impl World {
     pub(crate) async fn happen(&self, recipients: &[u128], fact: Fact) {
         *self.core.recipients.lock().expect("not poisoned") = recipients.iter().copied().map(id).collect();
         let event = Event { id: id(1), at: Timestamp::from_millis(1), fact };
-        soon(self.delivery.handle(&[Arc::new(event)])).await;
+        soon(self.delivery.handle(&[Arc::new(event)])).await.expect("delivered");
     }
 }
 

@@ -259,7 +259,9 @@ impl World {
             }
             let handlers: Vec<_> = self.bus.handlers.lock().unwrap().iter().map(|(_, handler)| Arc::clone(handler)).collect();
             for handler in handlers {
-                handler.handle(&batch).await;
+                while handler.handle(&batch).await.is_err() {
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
             }
             let mut newest = self.bus.newest.lock().unwrap();
             newest.extend(batch);
