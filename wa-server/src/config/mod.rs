@@ -108,6 +108,8 @@ pub struct StorageConfig {
     pub postgres_connections: u32,
     /// The URL of the Redis that nodes share; `None`: in memory.
     pub cache: Option<String>,
+    /// The URL of the MongoDB that keeps what is known of files; `None`: the database does.
+    pub messages: Option<String>,
     /// Where events go from node to node; `None`: they stay in this process.
     #[cfg(feature = "cluster")]
     pub events: Option<NatsUrl>,
@@ -121,6 +123,7 @@ impl Default for StorageConfig {
             database: None,
             postgres_connections: 20,
             cache: None,
+            messages: None,
             #[cfg(feature = "cluster")]
             events: None,
             media: None,
@@ -132,8 +135,12 @@ impl std::fmt::Debug for StorageConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let shown = |url: &Option<String>| url.as_deref().map(shown_url);
         let mut shows = f.debug_struct("StorageConfig");
-        shows.field("database", &shown(&self.database)).field("postgres_connections", &self.postgres_connections);
-        shows.field("cache", &shown(&self.cache)).field("media", &shown(&self.media));
+        shows
+            .field("database", &shown(&self.database))
+            .field("postgres_connections", &self.postgres_connections)
+            .field("cache", &shown(&self.cache))
+            .field("messages", &shown(&self.messages))
+            .field("media", &shown(&self.media));
         #[cfg(feature = "cluster")]
         shows.field("events", &self.events);
         shows.finish()
@@ -445,8 +452,19 @@ fn storage(from: &mut Reader) -> StorageConfig {
         }
     };
     let database = from.take("storage.database", None, sql);
-    let messages = from.take("storage.messages", None, sql);
-    if messages.is_some() && messages != database {
+    let messages = from.take("storage.messages", None, |raw| match raw {
+        Raw::Text(url)
+            if cfg!(feature = "cluster") && ["mongodb://", "mongodb+srv://"].iter().any(|scheme| url.len() > scheme.len() && url.starts_with(scheme)) =>
+        {
+            Ok(Some(url.clone()))
+        }
+        raw => sql(raw),
+    });
+    let (messages, same) = match messages {
+        Some(url) if url.starts_with("mongodb") => (Some(url), None),
+        same => (None, same),
+    };
+    if same.is_some() && same != database {
         from.refuse(
             "storage.messages",
             "is another database than storage.database, which is not supported in this release",
@@ -485,6 +503,7 @@ fn storage(from: &mut Reader) -> StorageConfig {
         database,
         postgres_connections: u32::try_from(connections).unwrap_or(20),
         cache,
+        messages,
         #[cfg(feature = "cluster")]
         events,
         media,

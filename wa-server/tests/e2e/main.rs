@@ -17,6 +17,7 @@ mod matrix;
 mod media;
 mod message_life;
 mod messages;
+mod mongo;
 mod nats;
 mod nats_nodes;
 mod object_store;
