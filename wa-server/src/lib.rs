@@ -19,6 +19,7 @@ mod pusher;
 mod readiness;
 mod secrets;
 mod server;
+mod stall;
 mod start;
 mod web;
 mod wire;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::Cursor;
+use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::Command;
 
@@ -92,6 +92,50 @@ fn good_documents_are_told_apart() {
         let inspected = look(&bytes, MediaKind::Document).unwrap_or_else(|refusal| panic!("{format:?} is accepted: {refusal}"));
         assert_eq!(inspected.format, format);
     }
+}
+
+#[test]
+fn a_picture_that_takes_too_long_is_taken_without_a_thumbnail() {
+    let corpus = hostile_media();
+    let file = corpus.iter().find(|file| file.name == "progressive JPEG of 12 megapixels with 80 scans of nothing").expect("it is there");
+    let inspected = look(&file.bytes, MediaKind::Image).expect("its structure is whole");
+    assert_eq!((inspected.width, inspected.height, inspected.thumbnail), (Some(4000), Some(3000), None));
+}
+
+/// A file; notes whether a thread of the JPEG decoder's own runs while it is read.
+#[cfg(target_os = "linux")]
+struct Watching {
+    file: Cursor<Vec<u8>>,
+    others: bool,
+}
+
+#[cfg(target_os = "linux")]
+impl Read for Watching {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        for thread in fs::read_dir("/proc/self/task")? {
+            // A thread may end meanwhile.
+            let name = fs::read_to_string(thread?.path().join("comm")).unwrap_or_default();
+            self.others |= name.starts_with("worker thread");
+        }
+        self.file.read(into)
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Seek for Watching {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
+/// Rows that wait for threads which do not get to run are held without a bound.
+#[cfg(target_os = "linux")]
+#[test]
+fn rows_of_a_jpeg_wait_for_no_other_thread() {
+    let (_, large) = large_pictures().find(|(name, _)| *name == "JPEG of 100 megapixels").expect("it is there");
+    let mut file = Watching { file: Cursor::new(large), others: false };
+    let inspected = examine(&mut file, MediaKind::Image, THUMBNAIL_WIDTH).expect("it is accepted");
+    assert!(inspected.thumbnail.is_some() && !file.others);
 }
 
 /// Most memory that looking at one file may take.
