@@ -20,6 +20,9 @@ use super::middleware::is_upload;
 const DRAINED: usize = 128 << 20;
 const DRAINED_WITHIN: Duration = Duration::from_secs(20);
 
+/// Once nothing came for so long, nothing is under way.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// A body that comes back from whoever was to read it, and whether they began to.
 struct Lent {
     body: Option<BodyDataStream>,
@@ -60,7 +63,7 @@ pub(super) async fn drain(request: Request, next: Next) -> Response {
     if let Some((mut body, _)) = left.try_recv().ok().filter(|(_, begun)| *begun || !waits) {
         let all = async {
             let mut read = 0;
-            while let Some(Ok(piece)) = body.next().await {
+            while let Ok(Some(Ok(piece))) = tokio::time::timeout(QUIET, body.next()).await {
                 read += piece.len();
                 if read > DRAINED {
                     return;

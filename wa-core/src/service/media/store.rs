@@ -72,7 +72,11 @@ impl MediaService {
             return Err(Error::MediaInvalidType("A picture of a user or group must be a JPEG, PNG or WebP".to_owned()));
         }
         // The file itself is not shown instead: it may tell where it was taken.
-        let too_large = || Error::MediaInvalidType("This progressive JPEG or WebP has too many pixels to be made smaller here; make it smaller, or save it as a plain JPEG or PNG".to_owned());
+        let too_large = || {
+            Error::MediaInvalidType(
+                "This progressive JPEG or WebP has too many pixels to be made smaller here; make it smaller, or save it as a plain JPEG or PNG".to_owned(),
+            )
+        };
         let picture = inspected.thumbnail.ok_or_else(too_large)?;
         let media = Media {
             id: self.deps.env.new_id(),
