@@ -163,7 +163,7 @@ pub struct Limits {
     pub connections: usize,
     /// Bytes of one inbound socket message.
     pub ws_frame: usize,
-    /// Bytes waiting for one slow socket before it is closed with 4008.
+    /// Bytes waiting for one slow socket before it is closed with 4008. A single event may be longer.
     pub ws_queue_bytes: usize,
     /// How long one socket write may take.
     pub ws_write_timeout: Duration,
@@ -177,7 +177,7 @@ pub struct Limits {
     pub ws_req_id: usize,
     /// Requests of one socket being answered at a time; further ones are read when one is done.
     pub ws_in_flight: usize,
-    /// Bytes of answers waiting for one socket before no further request of it is read.
+    /// Bytes of answers waiting for one socket before no further request of it is read or begun.
     pub ws_answer_bytes: usize,
     /// How long a socket that was told to close may take to do so.
     pub ws_linger: Duration,
@@ -211,7 +211,7 @@ pub struct Limits {
     pub status_list: usize,
     /// Viewers of one status that are named, the first.
     pub status_viewers: usize,
-    /// Push tokens of one user; past these the one unused longest goes.
+    /// Push tokens of one user; past these the one registered longest ago goes.
     pub device_tokens: usize,
     /// Pushes on their way at a time, of phones and of browsers each.
     pub push_in_flight: usize,

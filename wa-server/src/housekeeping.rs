@@ -3,14 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
-use wa_core::api::{MediaApi, Swept};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+use wa_core::api::{MediaApi, PresenceApi, Swept};
 use wa_storage::Stores;
 use wa_transport::Backend;
 use wa_transport::metrics::Metrics;
 
 /// How much later than at its time the end of typing may be told.
 const TYPING: Duration = Duration::from_millis(250);
+
+/// How often the sockets of this node are noted anew; after a minute without it they count as gone.
+const RENEWAL: Duration = Duration::from_secs(15);
+
+/// How soon after their time those are told to be gone whose node is.
+const PRESENCE: Duration = Duration::from_secs(1);
 
 /// How long after its time a message may still take up room; nobody sees it any more.
 const EXPIRY: Duration = Duration::from_secs(5);
@@ -44,17 +50,16 @@ pub(crate) async fn sweep(media: Arc<dyn MediaApi>) {
     }
 }
 
-/// Ends typing notices that ran out, deletes messages and statuses whose time has come and what ended groups left, and keeps the gauges
-/// true, for ever.
-pub(crate) async fn run(backend: Backend, stores: Arc<Stores>) {
-    let Backend { presence, messages, statuses, metrics, .. } = backend;
-    let every = |period| {
-        let mut interval = interval(period);
-        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        interval
-    };
-    let (mut typing, mut expiry, mut gauges, mut purge) = (every(TYPING), every(EXPIRY), every(GAUGES), every(PURGE));
-    let mut status_expiry = every(STATUS_EXPIRY);
+/// A clock that beats every so often, and does not make up for what it missed.
+fn every(period: Duration) -> Interval {
+    let mut interval = interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+/// Keeps what is known of who is here and who is typing true, for ever.
+pub(crate) async fn presence(presence: Arc<dyn PresenceApi>) {
+    let (mut typing, mut renewal, mut expiry) = (every(TYPING), every(RENEWAL), every(PRESENCE));
     loop {
         tokio::select! {
             _ = typing.tick() => {
@@ -62,6 +67,29 @@ pub(crate) async fn run(backend: Backend, stores: Arc<Stores>) {
                     tracing::debug!(%error, "the end of typing notices could not be told");
                 }
             }
+            _ = renewal.tick() => {
+                if let Err(error) = presence.renew().await {
+                    tracing::debug!(%error, "the sockets of this node are noted anew in a moment");
+                    renewal.reset_after(PRESENCE);
+                }
+            }
+            _ = expiry.tick() => {
+                if let Err(error) = presence.expire().await {
+                    tracing::debug!(%error, "those whose node is gone are told of later");
+                }
+            }
+        }
+    }
+}
+
+/// Deletes messages and statuses whose time has come and what ended groups left, and keeps the gauges
+/// true, for ever.
+pub(crate) async fn run(backend: Backend, stores: Arc<Stores>) {
+    let Backend { messages, statuses, metrics, .. } = backend;
+    let (mut expiry, mut gauges, mut purge) = (every(EXPIRY), every(GAUGES), every(PURGE));
+    let mut status_expiry = every(STATUS_EXPIRY);
+    loop {
+        tokio::select! {
             _ = expiry.tick() => match messages.expire().await {
                 // One transaction after the other, with room for everybody else's in between.
                 Ok(true) => expiry.reset_immediately(),

@@ -14,8 +14,9 @@ use wa_core::limits::Limits;
 use wa_core::link::{FileSigner, Links};
 use wa_core::ports::{Env, EventBus, PushSender, SmsSender, Subscription};
 use wa_core::service::{
-    AttachmentDeps, Attachments, AuthConfig, AuthDeps, AuthService, ChatDeps, ChatService, FanOutDeps, FanOutService, MediaDeps, MediaService, MessageDeps,
-    MessageService, Names, NotificationDeps, NotificationService, PresenceDeps, PresenceService, StatusDeps, StatusService, TokenSigner, UserDeps, UserService,
+    AttachmentDeps, Attachments, AuthConfig, AuthDeps, AuthService, ChatDeps, ChatService, FanOutDeps, FanOutService, LookupDeps, LookupService, MediaDeps,
+    MediaService, MessageDeps, MessageService, Names, NotificationDeps, NotificationService, PresenceDeps, PresenceService, StatusDeps, StatusService,
+    TokenSigner, UserDeps, UserService,
 };
 use wa_storage::media::{Inspector, InspectorConfig};
 use wa_storage::{MediaConfig, OpenError, StorageConfig, Stores};
@@ -28,8 +29,10 @@ use wa_transport::sms::{LogSmsSender, WebhookSmsSender};
 use wa_transport::ws::{Delivery, Hub};
 
 use crate::config::{Config, Secret, SmsConfig};
+use crate::peers::Peers;
 use crate::pusher::Pusher;
 use crate::readiness::ServerReadiness;
+use crate::role::Role;
 use crate::start::StartError;
 use crate::{housekeeping, secrets};
 
@@ -39,20 +42,21 @@ const ISSUER: &str = "wa-server";
 /// All parts, running.
 pub(crate) struct Wired {
     pub(crate) backend: Backend,
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "only other processes ask"))]
+    pub(crate) lookup: Arc<LookupService>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) bus: Arc<dyn EventBus>,
     pub(crate) readiness: Arc<ServerReadiness>,
     stores: Arc<Stores>,
     closes_stores: bool,
-    delivery: Box<dyn Subscription>,
-    indexing: Box<dyn Subscription>,
+    subscriptions: Vec<Box<dyn Subscription>>,
     pub(crate) pusher: Pusher,
-    pushing: Box<dyn Subscription>,
     pushes: AbortOnDropHandle<()>,
     indexer: AbortOnDropHandle<()>,
     relay: AbortOnDropHandle<()>,
     relay_stop: CancellationToken,
     housekeeping: AbortOnDropHandle<()>,
+    presence: AbortOnDropHandle<()>,
     sweep: AbortOnDropHandle<()>,
 }
 
@@ -85,7 +89,8 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
     let hub = Hub::new(limits.ws_connections, metrics.clone());
     let bus = own.bus.unwrap_or_else(|| Arc::new(MemoryEventBus::new(limits.bus_queue)));
 
-    let (authenticator, auth) = match own.authenticator {
+    let peers = Peers::of(config, &env, &metrics)?;
+    let (authenticator, auth) = match own.authenticator.or_else(|| peers.authenticator()) {
         Some(authenticator) => (authenticator, None),
         None => {
             let service = Arc::new(auth_service(config, own.sms, &stores, &hub, &env, &limits)?);
@@ -95,13 +100,22 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
     let names = Arc::new(Names::new(Arc::clone(&stores.users), Arc::clone(&env), &limits));
     let shared = Shared { stores: &stores, hub: &hub, bus: &bus, links, names, env, limits, metrics };
     let notifications = Arc::new(notification_service(config, own.push, has_data_dir, &shared)?);
-    let backend = backend(shared, authenticator, auth, Arc::clone(&notifications) as _);
+    let (mut backend, lookup) = backend(shared, authenticator, auth, Arc::clone(&notifications) as _);
+    peers.join(&mut backend);
     let pusher = Pusher::new(notifications, backend.metrics.clone(), backend.limits.push_in_flight);
 
     // Subscribed before the relay runs, so that what an earlier process left in the outbox reaches everybody.
-    let delivery = bus.subscribe("ws-delivery", Delivery::new(Arc::clone(&hub), &backend)).await.map_err(StartError::Bus)?;
-    let indexing = bus.subscribe("search-index", Arc::clone(&stores.indexer) as _).await.map_err(StartError::Bus)?;
-    let pushing = bus.subscribe("push", Arc::new(pusher.clone())).await.map_err(StartError::Bus)?;
+    let roles = &config.server.roles;
+    let mut subscriptions = Vec::new();
+    if roles.has(Role::Websocket) {
+        subscriptions.push(bus.subscribe("ws-delivery", Delivery::new(Arc::clone(&hub), &backend)).await.map_err(StartError::Bus)?);
+    }
+    if roles.has(Role::Message) {
+        subscriptions.push(bus.subscribe("search-index", Arc::clone(&stores.indexer) as _).await.map_err(StartError::Bus)?);
+    }
+    if roles.has(Role::Notification) {
+        subscriptions.push(bus.subscribe("push", Arc::new(pusher.clone())).await.map_err(StartError::Bus)?);
+    }
     let pushes = tokio::spawn(pusher.clone().run());
     let indexer = tokio::spawn({
         let stores = Arc::clone(&stores);
@@ -115,23 +129,24 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
     // Every metric exists from the start.
     housekeeping::measure(&stores, &backend.metrics);
     let housekeeping = tokio::spawn(housekeeping::run(backend.clone(), Arc::clone(&stores)));
+    let presence = tokio::spawn(housekeeping::presence(Arc::clone(&backend.presence)));
     let sweep = tokio::spawn(housekeeping::sweep(Arc::clone(&backend.media)));
     Ok(Wired {
         readiness: Arc::new(ServerReadiness::new(Arc::clone(&stores))),
         backend,
+        lookup,
         hub,
         bus,
         stores,
         closes_stores,
-        delivery,
-        indexing,
+        subscriptions,
         pusher,
-        pushing,
         pushes: AbortOnDropHandle::new(pushes),
         indexer: AbortOnDropHandle::new(indexer),
         relay: AbortOnDropHandle::new(relay),
         relay_stop,
         housekeeping: AbortOnDropHandle::new(housekeeping),
+        presence: AbortOnDropHandle::new(presence),
         sweep: AbortOnDropHandle::new(sweep),
     })
 }
@@ -140,6 +155,7 @@ impl Wired {
     /// Ends the background work once committed events are handed out, and closes the stores; by then at the latest.
     pub(crate) async fn stop(self, until: Instant) {
         self.housekeeping.abort();
+        self.presence.abort();
         self.sweep.abort();
         self.indexer.abort();
         self.relay_stop.cancel();
@@ -148,7 +164,7 @@ impl Wired {
         }
         self.pusher.stop();
         self.pushes.abort();
-        drop((self.delivery, self.indexing, self.pushing));
+        drop(self.subscriptions);
         if !self.closes_stores {
             return;
         }
@@ -311,7 +327,7 @@ struct Shared<'a> {
     metrics: Metrics,
 }
 
-fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Option<Arc<dyn AuthApi>>, push: Arc<dyn PushApi>) -> Backend {
+fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Option<Arc<dyn AuthApi>>, push: Arc<dyn PushApi>) -> (Backend, Arc<LookupService>) {
     let Shared { stores, hub, bus, links, names, env, limits, metrics } = shared;
     let attachments = Arc::new(Attachments::new(AttachmentDeps {
         media: Arc::clone(&stores.media),
@@ -343,7 +359,17 @@ fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Opti
         env: Arc::clone(&env),
         limits: Arc::clone(&limits),
     }));
-    Backend {
+    let lookup = Arc::new(LookupService::new(LookupDeps {
+        users: Arc::clone(&stores.users),
+        contacts: Arc::clone(&stores.contacts),
+        presence: Arc::clone(&stores.presence),
+        chats: Arc::clone(&stores.chats),
+        messages: Arc::clone(&stores.messages),
+        attachments: Arc::clone(&attachments),
+        links: Arc::clone(&links),
+        env: Arc::clone(&env),
+    }));
+    let backend = Backend {
         authenticator,
         auth,
         media: Arc::new(MediaService::new(MediaDeps {
@@ -409,7 +435,8 @@ fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Opti
         limits,
         env,
         metrics,
-    }
+    };
+    (backend, lookup)
 }
 
 /// How often the stores are tried, and the first pause, which doubles.
@@ -419,13 +446,14 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Opens the stores; what may come up late, such as a volume that is being mounted, is tried again.
 async fn open(config: &Config, limits: &Limits, links: &Arc<Links>, key: Option<[u8; 32]>, env: &Arc<dyn Env>) -> Result<Stores, StartError> {
     let mut storage = StorageConfig::new(config.database_url());
+    storage.cache = config.storage.cache.clone().unwrap_or(storage.cache);
     storage.typing_notices = limits.typing_notices;
     storage.media = MediaConfig { url: config.media_url(), staging: Some(config.server.data_dir.join("staging")), links: Arc::clone(links), key };
     let mut attempt = 1;
     loop {
         match wa_storage::open(&storage, Arc::clone(env)).await {
             Ok(stores) => return Ok(stores),
-            Err(error @ (OpenError::Folder { .. } | OpenError::Unusable { .. })) if attempt < ATTEMPTS => {
+            Err(error @ (OpenError::Folder { .. } | OpenError::Unusable { .. } | OpenError::CacheDown { .. })) if attempt < ATTEMPTS => {
                 tracing::warn!(%error, attempt, "storage cannot be opened; trying again");
                 tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(attempt - 1)).await;
                 attempt += 1;

@@ -5,6 +5,7 @@
 compile_error!("wa-storage needs a database: enable its feature `sqlite`");
 
 mod blob;
+mod cache;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 #[cfg(feature = "media")]
@@ -12,6 +13,8 @@ pub mod media;
 mod memory;
 pub mod migrate;
 mod open;
+#[cfg(feature = "redis")]
+mod redis;
 mod sql;
 
 use std::path::PathBuf;
@@ -27,15 +30,16 @@ use wa_core::ports::{
     PresenceStore, PushQueue, RateLimiter, ReceiptStore, SearchStore, SessionStore, Staging, StatusStore, Stored, TypingStore, UserStore,
 };
 
+use cache::Cache;
 pub use open::OpenError;
 pub use sql::{Indexer, PoolUse, Relay};
 
 /// What storage is made of.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct StorageConfig {
     /// `sqlite://path` with a relative or absolute path, or `sqlite::memory:`.
     pub database: String,
-    /// `memory:`.
+    /// `memory:`, or `redis://[user:password@]host[:port][/database]` (`rediss://` over TLS) for what many nodes share.
     pub cache: String,
     /// Where uploaded files lie.
     pub media: MediaConfig,
@@ -58,6 +62,19 @@ impl StorageConfig {
     #[must_use]
     pub fn in_memory() -> Self {
         Self::new("sqlite::memory:")
+    }
+}
+
+impl std::fmt::Debug for StorageConfig {
+    /// URLs may hold passwords, so that only their schemes are shown.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = |url: &str| url.split(':').next().unwrap_or_default().to_owned();
+        f.debug_struct("StorageConfig")
+            .field("database", &scheme(&self.database))
+            .field("cache", &scheme(&self.cache))
+            .field("media", &self.media)
+            .field("readers", &self.readers)
+            .finish_non_exhaustive()
     }
 }
 
@@ -165,6 +182,7 @@ pub struct Stores {
     /// Publishes what the stores announce; somebody must [`Relay::run`] it.
     pub relay: Arc<Relay>,
     database: sql::Database,
+    cache: cache::CacheBackend,
 }
 
 impl std::fmt::Debug for Stores {
@@ -186,10 +204,11 @@ impl Stores {
     /// Tries every dependency out, all at once: the database is read and written. One that takes longer does not work.
     pub async fn health(&self, patience: Duration) -> Vec<Health> {
         let late = |name| move |_| Err(StoreError::unavailable(name, "it does not answer in time"));
-        let (database, media) = tokio::join!(timeout(patience, self.database.probe()), timeout(patience, self.blobs.check()));
+        let (database, cache, media) =
+            tokio::join!(timeout(patience, self.database.probe()), timeout(patience, self.cache.check()), timeout(patience, self.blobs.check()));
         vec![
             Health { name: "database", state: database.unwrap_or_else(late("database")) },
-            Health { name: "cache", state: Ok(()) },
+            Health { name: "cache", state: cache.unwrap_or_else(late("cache")) },
             Health { name: "media", state: media.unwrap_or_else(late("media")) },
         ]
     }
@@ -198,6 +217,12 @@ impl Stores {
     #[must_use]
     pub fn pool_use(&self) -> PoolUse {
         self.database.pool_use()
+    }
+
+    /// Whether the cache answered when it was last asked; `None` for one that always does.
+    #[must_use]
+    pub fn cache_is_up(&self) -> Option<bool> {
+        self.cache.is_up()
     }
 
     /// Commits what waits, writes the log into the database file and closes it. Later calls of any store fail as
@@ -216,10 +241,7 @@ impl Stores {
 /// # Errors
 /// If a URL is not supported by this build, or what it names cannot be used; the text says what to do.
 pub async fn open(config: &StorageConfig, env: Arc<dyn Env>) -> Result<Stores, OpenError> {
-    if config.cache != "memory:" {
-        let scheme = config.cache.split(':').next().unwrap_or_default();
-        return Err(OpenError::Unsupported { key: "cache", found: format!("{scheme}:…"), supported: "memory:" });
-    }
+    let cache = Cache::open(&config.cache, config.typing_notices, &env).await?;
     let db = match Location::database(&config.database)? {
         Location::File(path) => sql::Db::open_file(&path, config.readers).await?,
         Location::Memory => sql::Db::open_memory(config.readers).await?,
@@ -245,10 +267,10 @@ pub async fn open(config: &StorageConfig, env: Arc<dyn Env>) -> Result<Stores, O
         users: sql.users,
         contacts: sql.contacts,
         sessions: sql.sessions,
-        otps: Arc::new(memory::MemoryOtpStore::new(Arc::clone(&env))),
-        presence: Arc::new(memory::MemoryPresenceStore::default()),
-        typing: Arc::new(memory::MemoryTypingStore::new(config.typing_notices)),
-        rate_limiter: Arc::new(memory::MemoryRateLimiter::new(env)),
+        otps: cache.otps,
+        presence: cache.presence,
+        typing: cache.typing,
+        rate_limiter: cache.rate_limiter,
         search: sql.search,
         statuses: sql.statuses,
         media: sql.media,
@@ -261,7 +283,16 @@ pub async fn open(config: &StorageConfig, env: Arc<dyn Env>) -> Result<Stores, O
         indexer: sql.indexer,
         relay: sql.relay,
         database: sql.database,
+        cache: cache.backend,
     })
+}
+
+/// Opens the token buckets of a cache (`memory:` or `redis://…`) alone, for a process that stores nothing: a gateway.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_rate_limiter(cache: &str, env: Arc<dyn Env>) -> Result<Arc<dyn RateLimiter>, OpenError> {
+    Ok(Cache::open(cache, 0, &env).await?.rate_limiter)
 }
 
 /// What holds files.

@@ -64,6 +64,18 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// What is said of the cache is not usable.
+    #[error("storage.cache: {reason}")]
+    Cache {
+        /// What is wrong, and the fix. The URL, which may hold a password, is not repeated.
+        reason: String,
+    },
+    /// The cache does not answer, or not as it should.
+    #[error("storage.cache: Redis cannot be used: {reason}")]
+    CacheDown {
+        /// Why, and what to do.
+        reason: String,
+    },
     /// What is said of the object store is not usable.
     #[error("storage.media: {reason}")]
     ObjectStore {

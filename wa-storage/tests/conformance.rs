@@ -34,6 +34,37 @@ async fn in_a_bucket() -> Subject {
     Subject::open(&config).await.expect("a store in a bucket opens")
 }
 
+/// Stores whose cache is the Redis that `WA_TEST_REDIS` names, under a prefix of their own, and on their own clock.
+#[cfg(feature = "redis")]
+async fn in_redis() -> Subject {
+    let server = std::env::var("WA_TEST_REDIS").expect("WA_TEST_REDIS names a Redis: run `make services-up` and do what it says");
+    let cache = format!("{server}?prefix={}:&clock=own", uuid::Uuid::now_v7().simple());
+    Subject::open(&StorageConfig { cache, ..StorageConfig::in_memory() }).await.expect("a store on Redis opens")
+}
+
+/// Tests of the cases of the ports that Redis serves.
+#[cfg(feature = "redis")]
+macro_rules! redis_tests {
+    (() $($port:ident: [$($case:ident)*])*) => {
+        mod redis {
+            $(redis_tests! { @ $port $($case)* })*
+        }
+    };
+    (@ otp_store $($case:ident)*) => { redis_tests! { @@ otp_store $($case)* } };
+    (@ presence_store $($case:ident)*) => { redis_tests! { @@ presence_store $($case)* } };
+    (@ typing_store $($case:ident)*) => { redis_tests! { @@ typing_store $($case)* } };
+    (@ rate_limiter $($case:ident)*) => { redis_tests! { @@ rate_limiter $($case)* } };
+    (@ $port:ident $($case:ident)*) => {};
+    (@@ $port:ident $($case:ident)*) => {
+        mod $port {
+            $(wa_storage::conformance_test! { [#[ignore = "needs a Redis"]] $port $case super::super::in_redis() })*
+        }
+    };
+}
+
+#[cfg(feature = "redis")]
+wa_storage::conformance_cases! { [redis_tests] () }
+
 /// Tests of the cases of the one port that a bucket serves.
 #[cfg(feature = "s3")]
 macro_rules! bucket_tests {

@@ -66,8 +66,8 @@ async fn what_this_build_does_not_have_is_named_without_its_password() {
         let text = error.to_string();
         assert!(text.contains("sqlite://<path>") && !text.contains("secret"), "{text}");
     }
-    let config = StorageConfig { cache: "redis://:secret@host".to_owned(), ..StorageConfig::in_memory() };
-    let text = open(&config, Arc::new(SimEnv::new(1))).await.map(drop).expect_err("no redis").to_string();
+    let config = StorageConfig { cache: "memcached://:secret@host".to_owned(), ..StorageConfig::in_memory() };
+    let text = open(&config, Arc::new(SimEnv::new(1))).await.map(drop).expect_err("no memcached").to_string();
     assert!(text.contains("storage.cache") && text.contains("memory:") && !text.contains("secret"), "{text}");
 }
 

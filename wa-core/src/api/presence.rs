@@ -25,4 +25,11 @@ pub trait PresenceApi: Send + Sync {
 
     /// Announces the end of typing notices that have run out. The server calls it a few times a second.
     async fn expire_typing(&self) -> Result<()>;
+
+    /// Tells the store that the sockets of this node still stand, and announces who came or went without its being noted.
+    /// The server calls it four times a minute.
+    async fn renew(&self) -> Result<()>;
+
+    /// Announces those whose node is gone. The server calls it every second.
+    async fn expire(&self) -> Result<()>;
 }

@@ -15,8 +15,13 @@ use crate::time::Timestamp;
 /// * `a_replaced_code_cannot_be_consumed`
 /// * `an_expired_code_is_absent`
 /// * `an_exhausted_code_stays_exhausted_until_replaced`
+/// * `a_store_that_can_take_a_code_is_ready`
 #[async_trait]
 pub trait OtpStore: Send + Sync {
+    /// Makes sure that a code of this phone could be stored now. It is asked before one is sent: nobody should be sent a
+    /// code that cannot be used.
+    async fn ready(&self, phone: &Phone) -> Stored<()>;
+
     /// Stores the hash of a phone's new code with no attempts made, in place of any older one.
     async fn put(&self, phone: &Phone, hash: &str, expires_at: Timestamp) -> Stored<()>;
 

@@ -13,7 +13,7 @@ use super::names::Names;
 use super::people::People;
 use crate::batch::{self, Recipient, Told, Windows};
 use crate::chat::{ChatKind, Membership};
-use crate::error::Result;
+use crate::error::{Result, StoreErrorKind};
 use crate::event::{Event, Fact, MemberChanged, MessageNew};
 use crate::id::UserId;
 use crate::limits::Limits;
@@ -192,6 +192,17 @@ impl NotificationService {
         Ok(recipients.map(|member| note(member.user_id)).collect())
     }
 
+    /// Those of these users who are known to be here: a push too many is better than one too few.
+    async fn online(&self, users: &[UserId]) -> Result<Vec<UserId>> {
+        match self.deps.presence.online(users).await {
+            Err(error) if error.kind == StoreErrorKind::Unavailable => {
+                tracing::debug!(%error, "who is here is not known: they are pushed to");
+                Ok(Vec::new())
+            }
+            answer => Ok(answer?),
+        }
+    }
+
     /// Those without a device to tell, and of what goes out at once, those who are here.
     async fn leave_out(&self, notes: &mut BTreeMap<(Recipient, PushKind), Note>, now: Timestamp) -> Result<()> {
         let users = |notes: &BTreeMap<_, Note>, of: &dyn Fn(&Note) -> bool| -> Vec<UserId> {
@@ -199,7 +210,7 @@ impl NotificationService {
         };
         let at_once = users(notes, &|note| note.due_at <= now);
         if !at_once.is_empty() {
-            let online: HashSet<UserId> = self.deps.presence.online(&at_once).await?.into_iter().collect();
+            let online: HashSet<UserId> = self.online(&at_once).await?.into_iter().collect();
             notes.retain(|_, note| note.due_at > now || !online.contains(&note.user_id));
         }
         if !notes.is_empty() {
@@ -294,7 +305,7 @@ impl NotificationService {
         let Some(listed) = self.deps.chats.get(user, &[due.chat_id]).await?.into_iter().next() else { return Ok(None) };
         let Some(membership) = self.deps.chats.membership(due.chat_id).await? else { return Ok(None) };
         let Some(joined_seq) = welcome(&membership, user) else { return Ok(None) };
-        if listed.personal.muted_at(now) || !self.deps.presence.online(&[user]).await?.is_empty() {
+        if listed.personal.muted_at(now) || !self.online(&[user]).await?.is_empty() {
             return Ok(None);
         }
         Ok(Some(Reached { listed, viewer: Viewer { chat_id: due.chat_id, user_id: user, above: joined_seq, now } }))

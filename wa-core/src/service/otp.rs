@@ -40,8 +40,10 @@ impl Code {
 
 /// Sends a code and makes it the phone's only one.
 ///
-/// The message goes first: if it cannot be sent, no code is stored, and one that was sent before stays as it is.
+/// The message goes first, once it is sure that the code could be stored: if it cannot be sent, no code is stored, and one
+/// that was sent before stays as it is.
 pub(super) async fn issue(code: &Code, phone: &Phone, ttl: Duration, otps: &dyn OtpStore, sms: &dyn SmsSender, env: &dyn Env) -> Result<()> {
+    otps.ready(phone).await?;
     let hash = code.hash(env)?;
     let text = format!("Your verification code is {}. It is valid for {}. Do not share it with anyone.", code.reveal(), spoken(ttl));
     sms.send(phone, &text).await.map_err(Error::unavailable)?;

@@ -10,14 +10,17 @@ use super::access::enter;
 use super::people::People;
 use crate::api::PresenceApi;
 use crate::chat::{ChatKind, Membership};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, StoreErrorKind};
 use crate::event::{Event, Fact};
 use crate::id::{ChatId, ConnectionId, UserId};
 use crate::limits::Limits;
-use crate::ports::{ChatStore, ContactStore, Env, EnvExt, EventBus, PresenceStore, TypingStore, UserStore};
+use crate::ports::{CameAndWent, ChatStore, ContactStore, Env, EnvExt, EventBus, PresenceStore, Stored, TypingStore, UserStore};
 use crate::privacy::Field;
 use crate::session::Caller;
 use crate::user::PresenceView;
+
+/// Users who are announced at a time, when many come or go at once.
+const ANNOUNCED_AT_A_TIME: usize = 256;
 
 /// What the presence service stands on.
 #[derive(Clone)]
@@ -74,6 +77,34 @@ impl PresenceService {
         }
         Ok(self.deps.bus.publish(&events).await?)
     }
+
+    /// Notes and announces what was found out of itself.
+    async fn announce_changes(&self, changes: CameAndWent) -> Result<()> {
+        let now = self.deps.env.now();
+        for went in changes.went.chunks(ANNOUNCED_AT_A_TIME) {
+            let seen: Vec<_> = went.iter().map(|user| (*user, now)).collect();
+            let noted = self.deps.users.set_last_seen(&seen).await;
+            self.announce(went.iter().map(|user_id| Fact::Presence { user_id: *user_id, online: false, last_seen: Some(now) })).await?;
+            noted?;
+        }
+        for came in changes.came.chunks(ANNOUNCED_AT_A_TIME) {
+            let users = self.deps.users.get(came).await?;
+            self.announce(users.iter().map(|user| Fact::Presence { user_id: user.id, online: true, last_seen: user.last_seen })).await?;
+        }
+        Ok(())
+    }
+}
+
+/// An answer that a store cannot give now is none: what is said here may be lost.
+fn unless_away<T>(answer: Stored<T>) -> Stored<Option<T>> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.kind == StoreErrorKind::Unavailable => {
+            tracing::debug!(%error, "presence and typing are not known");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 #[async_trait]
@@ -107,10 +138,11 @@ impl PresenceApi for PresenceService {
         let mut seen = self.people.seen_by(caller.user_id, users).await?;
         seen.retain(|_, seen| !seen.user.is_deleted && seen.may_see(Field::Presence));
         let shown: Vec<UserId> = seen.keys().copied().collect();
-        let online = if shown.is_empty() { Vec::new() } else { self.deps.presence.online(&shown).await? };
-        let view = |user_id: &UserId| match seen.get(user_id) {
-            Some(seen) => PresenceView { user_id: *user_id, online: online.contains(user_id), last_seen: seen.user.last_seen },
-            None => PresenceView::hidden(*user_id),
+        let online = if shown.is_empty() { Some(Vec::new()) } else { unless_away(self.deps.presence.online(&shown).await)? };
+        // Who may be online now was not last seen then: what is not known is shown as what is hidden.
+        let view = |user_id: &UserId| match (seen.get(user_id), &online) {
+            (Some(seen), Some(online)) => PresenceView { user_id: *user_id, online: online.contains(user_id), last_seen: seen.user.last_seen },
+            _ => PresenceView::hidden(*user_id),
         };
         Ok(users.iter().map(view).collect())
     }
@@ -124,15 +156,25 @@ impl PresenceApi for PresenceService {
         }
         let is_news = if is_typing {
             let until = self.deps.env.now().after(self.deps.limits.typing_ttl);
-            self.deps.typing.start(chat, user_id, until).await?
+            unless_away(self.deps.typing.start(chat, user_id, until).await)?
         } else {
-            self.deps.typing.stop(chat, user_id).await?
+            unless_away(self.deps.typing.stop(chat, user_id).await)?
         };
-        self.announce(is_news.then_some(Fact::Typing { chat_id: chat, user_id, is_typing })).await
+        self.announce((is_news == Some(true)).then_some(Fact::Typing { chat_id: chat, user_id, is_typing })).await
     }
 
     async fn expire_typing(&self) -> Result<()> {
         let expired = self.deps.typing.take_expired(self.deps.env.now()).await?;
         self.announce(expired.into_iter().map(|(chat_id, user_id)| Fact::Typing { chat_id, user_id, is_typing: false })).await
+    }
+
+    async fn renew(&self) -> Result<()> {
+        let changes = self.deps.presence.renew().await?;
+        self.announce_changes(changes).await
+    }
+
+    async fn expire(&self) -> Result<()> {
+        let changes = self.deps.presence.expire().await?;
+        self.announce_changes(changes).await
     }
 }

@@ -50,6 +50,7 @@ const DEFECTS: &[Defect] = &[
     defect("anybody_buries", SIMULATION, "a deletion for everyone"),
     defect("reaction_past_block", SIMULATION, "reaction"),
     defect("sync_cut_short", SIMULATION, "did not converge"),
+    defect("stale_search", SIMULATION, "a search for"),
 ];
 
 /// Runs a check of this program again with a planted defect. It must fail, and say so.

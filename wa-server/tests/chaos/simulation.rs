@@ -9,6 +9,7 @@ mod client;
 mod groups;
 mod messages;
 mod op;
+mod recount;
 mod truth;
 mod world;
 
@@ -35,6 +36,10 @@ const USERS: usize = 4;
 
 /// From here on `back` counts among one's own messages.
 const OWN: u8 = 6;
+
+/// How often somebody searches, and for what: every text begins with one of these.
+const SEARCHED: usize = 6;
+const WORDS: [&str; 3] = ["text", "edit", "long"];
 
 /// Operations of one history, at the most.
 const LENGTH: usize = 80;
@@ -245,7 +250,8 @@ impl Simulation {
         let (viewer, chats) = (self.steps % USERS, self.truth.chats.len());
         let mut touched = self.touched.take();
         touched.extend((chats > 0).then(|| self.steps / USERS % chats));
-        self.recount(viewer, &touched).await
+        self.recount(viewer, &touched).await?;
+        if self.steps.is_multiple_of(SEARCHED) { self.search(viewer, WORDS[self.steps / SEARCHED % WORDS.len()]).await } else { Ok(()) }
     }
 
     async fn carry_out(&mut self, op: Op) -> Checked {
@@ -576,54 +582,6 @@ impl Simulation {
         check(shown == fresh, || format!("device {device} did not converge: {}", difference(&shown, &fresh)))
     }
 
-    /// Compares what the server shows to a user with what must be true.
-    async fn recount(&self, user: usize, chats: &BTreeSet<usize>) -> Checked {
-        let (token, now) = (self.token_of(user), self.world.now());
-        let list = self.world.ask("GET", "/chats?limit=100", &token, None).await.ok();
-        let listed: Vec<&str> = list["chats"].as_array().unwrap().iter().map(|chat| chat["chat_id"].as_str().unwrap()).collect();
-        for (number, chat) in self.truth.chats.iter().enumerate() {
-            let is_in = chat.entry(user) == Verdict::Allowed;
-            check(listed.contains(&chat.id.as_str()) == is_in, || format!("user {user} is in {}: {is_in}; listed {listed:?}", chat.id))?;
-            if is_in {
-                let shown = list["chats"].as_array().unwrap().iter().find(|shown| shown["chat_id"] == chat.id.as_str()).unwrap();
-                self.recount_chat(chat, user, shown, &token, now, chats.contains(&number)).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn recount_chat(&self, chat: &Chat, user: usize, shown: &Value, token: &str, now: i64, wholly: bool) -> Checked {
-        let visible = chat.visible(user, now);
-        check(shown["unread_count"] == chat.unread(user, now), || {
-            format!("unread of user {user}: {}, and is {}", shown["unread_count"], chat.unread(user, now))
-        })?;
-        check(shown["last_seq"] == chat.last_seq(), || format!("last_seq of user {user}: {}, and is {}", shown["last_seq"], chat.last_seq()))?;
-        check(integer(&shown["rev"]) >= chat.rev, || format!("rev {} is below {}", shown["rev"], chat.rev))?;
-        let newest = visible.last().map(|seq| chat.at(*seq).id.as_str());
-        check(shown["last_message"]["message_id"].as_str() == newest, || {
-            format!("the newest message of user {user}: {}, is {newest:?}", shown["last_message"])
-        })?;
-        if !wholly {
-            return Ok(());
-        }
-        let mut seen = Vec::new();
-        let mut path = format!("/chats/{}/messages?limit=100", chat.id);
-        loop {
-            let page = self.world.ask("GET", &path, token, None).await.ok();
-            for message in page["messages"].as_array().unwrap() {
-                let seq = integer(&message["seq"]);
-                check((1..=chat.last_seq()).contains(&seq), || format!("a message nobody wrote: {message}"))?;
-                check(visible.contains(&seq), || format!("user {user} must not see place {seq}: {message}"))?;
-                self.truth.judge_message(chat, user, message)?;
-                seen.push(seq);
-            }
-            let Some(cursor) = page["next_cursor"].as_str() else { break };
-            path = format!("/chats/{}/messages?limit=100&cursor={cursor}", chat.id);
-        }
-        seen.reverse();
-        check(seen == visible, || format!("user {user} sees {seen:?} of {visible:?}"))
-    }
-
     /// At the end nothing is held back any more: everybody has everything, by what comes by itself.
     async fn end(&mut self) -> Checked {
         self.world.tick();
@@ -637,6 +595,9 @@ impl Simulation {
         }
         for user in 0..USERS {
             self.recount(user, &(0..self.truth.chats.len()).collect()).await?;
+            for word in WORDS {
+                self.search(user, word).await?;
+            }
         }
         Ok(())
     }

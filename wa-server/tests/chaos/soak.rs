@@ -17,6 +17,10 @@ const CONFIG: &str = "[limits]\nenabled = false\n[dev]\necho_otp = true\n[teleme
 /// Those who come and go at a time.
 const BUSY: u64 = 6;
 const PEOPLE: u64 = 24;
+/// What is sent before anything is measured, by so many at a time, so much at once.
+const FILLED: u64 = 120_000;
+const FILLERS: u64 = 8;
+const WINDOW: u64 = 50;
 
 /// What was measured at a moment.
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +96,35 @@ async fn churn(site: Arc<Site>, mut random: Random, until: Arc<AtomicBool>, roun
     }
 }
 
+/// Fills what is kept at hand up to its bounds: pages of the database, and where the latest 100,000 messages stand. What
+/// grows after that is a leak.
+async fn fill(site: &Arc<Site>) {
+    let writers = (0..FILLERS).map(|writer| {
+        let site = Arc::clone(site);
+        tokio::spawn(async move {
+            let phone = |who: u64| format!("+1555401{who:04}");
+            let reader = come(&site, &phone(2 * writer)).await.expect("a login");
+            let person = come(&site, &phone(2 * writer + 1)).await.expect("a login");
+            let chat = person.post("/chats", json!({ "type": "direct", "participant_id": reader.id })).await;
+            let chat = chat.body["data"]["chat_id"].as_str().expect("a chat").to_owned();
+            let mut socket = person.connect().await;
+            for burst in 0..FILLED / FILLERS / WINDOW {
+                for number in 0..WINDOW {
+                    let sent = json!({ "chat_id": chat, "client_msg_id": format!("{burst}.{number}"), "type": "text", "payload": { "body": "x".repeat(200) } });
+                    socket.send("message.send", sent).await;
+                }
+                for _ in 0..WINDOW {
+                    socket.expect("message.sent").await;
+                }
+                socket.passed_over.clear();
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.expect("everything is sent");
+    }
+}
+
 /// Logs in; of two who do so with one phone at a moment, the code of one is gone.
 async fn come(site: &Site, phone: &str) -> Option<crate::embedded::Person> {
     let (_, code) = site.ask(None, "/auth/request-otp", Some(&json!({ "phone": phone }))).await?;
@@ -120,6 +153,9 @@ async fn mixed_traffic_leaves_nothing_behind() {
     let run = site.start(None);
     login(&site, "+15554009999").await;
 
+    if asked.is_some() {
+        fill(&site).await;
+    }
     let (over, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let busy: Vec<_> = (0..BUSY).map(|_| tokio::spawn(churn(Arc::clone(&site), Random::new(random.next()), Arc::clone(&over), Arc::clone(&rounds)))).collect();
     let (start, mut samples) = (Instant::now(), Vec::new());

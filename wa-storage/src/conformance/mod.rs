@@ -214,11 +214,13 @@ macro_rules! conformance_cases {
                 a_replaced_code_cannot_be_consumed
                 an_expired_code_is_absent
                 an_exhausted_code_stays_exhausted_until_replaced
+                a_store_that_can_take_a_code_is_ready
             ]
             presence_store: [
                 a_user_is_online_while_any_connection_is
                 connecting_twice_is_connecting_once
                 only_the_first_comes_and_only_the_last_goes
+                connections_that_are_renewed_stand
             ]
             typing_store: [
                 starting_again_prolongs_and_is_not_new

@@ -84,3 +84,10 @@ pub async fn an_exhausted_code_stays_exhausted_until_replaced(s: &Subject) {
     put(s, 1, "new").await;
     assert!(matches!(attempt(s, 1).await, OtpAttempt::Allowed { attempt: 1, .. }));
 }
+
+/// Case.
+pub async fn a_store_that_can_take_a_code_is_ready(s: &Subject) {
+    s.otps.ready(&phone(1)).await.expect("a code can be stored");
+    put(s, 1, "code").await;
+    s.otps.ready(&phone(1)).await.expect("and replaced");
+}

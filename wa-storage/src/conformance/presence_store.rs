@@ -1,7 +1,10 @@
 //! The contract of `PresenceStore`.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use wa_core::id::{ConnectionId, UserId};
+use wa_core::ports::CameAndWent;
 
 use super::Subject;
 
@@ -51,4 +54,22 @@ pub async fn only_the_first_comes_and_only_the_last_goes(s: &Subject) {
     let went = join_all(connections.iter().map(|connection| disconnect(s, user, *connection))).await;
     assert_eq!(went.iter().filter(|went| **went).count(), 1);
     assert!(connect(s, user, s.id()).await, "and the next one comes again");
+}
+
+/// Case.
+pub async fn connections_that_are_renewed_stand(s: &Subject) {
+    let (user, gone) = (s.id(), s.id());
+    let (connection, ended) = (s.id(), s.id());
+    connect(s, user, connection).await;
+    connect(s, gone, ended).await;
+    disconnect(s, gone, ended).await;
+    for second in 0..200 {
+        s.env.advance(Duration::from_secs(1));
+        if second % 15 == 0 {
+            assert_eq!(s.presence.renew().await.expect("answered"), CameAndWent::default());
+        }
+        assert_eq!(s.presence.expire().await.expect("answered"), CameAndWent::default(), "after {second} seconds");
+        assert_eq!(s.presence.online(&[user, gone]).await.expect("answered"), [user]);
+    }
+    assert!(disconnect(s, user, connection).await);
 }

@@ -33,12 +33,8 @@ impl MemoryOtpStore {
     pub(crate) fn new(env: Arc<dyn Env>) -> Self {
         Self { env, capacity: CODES, codes: Mutex::default() }
     }
-}
 
-#[async_trait]
-impl OtpStore for MemoryOtpStore {
-    async fn put(&self, phone: &Phone, hash: &str, expires_at: Timestamp) -> Stored<()> {
-        let mut codes = locked(&self.codes);
+    fn make_room(&self, codes: &mut HashMap<Phone, Code>, phone: &Phone) -> Stored<()> {
         if codes.len() >= self.capacity && !codes.contains_key(phone) {
             let now = self.env.now();
             codes.retain(|_, code| code.expires_at > now && !code.used);
@@ -46,6 +42,19 @@ impl OtpStore for MemoryOtpStore {
                 return Err(StoreError::unavailable(BACKEND, "too many one-time passwords are under way"));
             }
         }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl OtpStore for MemoryOtpStore {
+    async fn ready(&self, phone: &Phone) -> Stored<()> {
+        self.make_room(&mut locked(&self.codes), phone)
+    }
+
+    async fn put(&self, phone: &Phone, hash: &str, expires_at: Timestamp) -> Stored<()> {
+        let mut codes = locked(&self.codes);
+        self.make_room(&mut codes, phone)?;
         codes.insert(phone.clone(), Code { hash: hash.to_owned(), expires_at, attempts: 0, used: false });
         Ok(())
     }
@@ -96,7 +105,8 @@ mod tests {
         let expires_at = env.now().after(Duration::from_secs(300));
         store.put(&phone(1), "a", expires_at).await.expect("room");
         store.put(&phone(2), "b", expires_at).await.expect("room");
-        assert!(store.put(&phone(3), "c", expires_at).await.is_err());
+        assert!(store.ready(&phone(3)).await.is_err() && store.put(&phone(3), "c", expires_at).await.is_err());
+        store.ready(&phone(2)).await.expect("replacing needs no room");
         store.put(&phone(2), "d", expires_at).await.expect("replacing needs no room");
         env.advance(Duration::from_secs(300));
         store.put(&phone(3), "c", env.now().after(Duration::from_secs(300))).await.expect("the old ones have expired");

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use wa_core::id::{ConnectionId, UserId};
-use wa_core::ports::{PresenceStore, Stored};
+use wa_core::ports::{CameAndWent, PresenceStore, Stored};
 
 use super::locked;
 
@@ -41,5 +41,14 @@ impl PresenceStore for MemoryPresenceStore {
     async fn online(&self, users: &[UserId]) -> Stored<Vec<UserId>> {
         let connections = locked(&self.connections);
         Ok(users.iter().filter(|user| connections.contains_key(user)).copied().collect())
+    }
+
+    /// The connections go with the process that knows them.
+    async fn renew(&self) -> Stored<CameAndWent> {
+        Ok(CameAndWent::default())
+    }
+
+    async fn expire(&self) -> Stored<CameAndWent> {
+        Ok(CameAndWent::default())
     }
 }

@@ -33,6 +33,11 @@ const CHECKED_WHOLE: u64 = 64 << 20;
 const LOG_PAGES: i64 = if cfg!(feature = "planted") { 400 } else { 16_000 };
 const FEW_LOG_PAGES: i64 = if cfg!(feature = "planted") { 400 } else { 1_000 };
 
+/// Pages that a connection keeps, in KiB, which SQLite wants as a negative number. The writer comes back to the same inner
+/// pages of its trees all the time; readers find what they lack in the system's memory.
+const WRITER_CACHE: &str = "-16384";
+const READER_CACHE: &str = "-2048";
+
 /// Which database speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
@@ -209,7 +214,13 @@ impl Db {
 
     /// Opens a connection that writes.
     pub(crate) async fn writer(&self) -> Stored<Connection> {
-        let inner = connect(&self.options.clone().pragma("wal_autocheckpoint", "0").pragma("cache_spill", "OFF")).await?;
+        let inner = connect(&self.options.clone().pragma("wal_autocheckpoint", "0").pragma("cache_spill", "OFF").pragma("cache_size", WRITER_CACHE)).await?;
+        Ok(Connection { inner, dialect: self.dialect(), broken: false, failed_io: false })
+    }
+
+    /// Opens a connection that copies the log into the database file, beside the one that writes.
+    pub(crate) async fn copier(&self) -> Stored<Connection> {
+        let inner = connect(&self.options.clone().pragma("wal_autocheckpoint", "0")).await?;
         Ok(Connection { inner, dialect: self.dialect(), broken: false, failed_io: false })
     }
 
@@ -239,6 +250,39 @@ impl Db {
     }
 }
 
+/// How long the write-ahead log is; nothing where there is none.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Log {
+    pages: i64,
+    copied: i64,
+}
+
+/// What is to be done about the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogWork {
+    /// It may grow.
+    Nothing,
+    /// Much of it is to be copied, beside the commits.
+    Copy,
+    /// Little is left to be copied; if no commit comes between, it begins anew.
+    Finish,
+}
+
+impl Log {
+    /// Copying goes on beside the commits until little is left, which is then copied between two of them.
+    pub(crate) const fn work(self, is_busy: bool) -> LogWork {
+        let limit = if is_busy { LOG_PAGES } else { FEW_LOG_PAGES };
+        let left = self.pages - self.copied;
+        if self.pages < limit {
+            LogWork::Nothing
+        } else if left > limit / 16 && self.pages < limit * 8 {
+            LogWork::Copy
+        } else {
+            LogWork::Finish
+        }
+    }
+}
+
 /// The connection that writes.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -264,14 +308,17 @@ impl Connection {
         self.failed_io
     }
 
-    /// Copies the log into the database file if it has grown long, so that it can begin anew. SQLite would do so along with
-    /// a commit, and keep to itself that it failed.
-    pub(crate) async fn shorten_log(&mut self, is_busy: bool) -> Stored<()> {
-        let length = self.fetch(Statement::fixed("PRAGMA wal_checkpoint(NOOP)")).await?;
-        let Some(row) = length.first() else { return Ok(()) };
-        if row.int(1)? - row.int(2)? >= if is_busy { LOG_PAGES } else { FEW_LOG_PAGES } {
-            self.fetch(Statement::fixed("PRAGMA wal_checkpoint(PASSIVE)")).await?;
-        }
+    /// How long the log is.
+    pub(crate) async fn log(&mut self) -> Stored<Log> {
+        let rows = self.fetch(Statement::fixed("PRAGMA wal_checkpoint(NOOP)")).await?;
+        let Some(row) = rows.first() else { return Ok(Log::default()) };
+        Ok(Log { pages: row.int(1)?, copied: row.int(2)? })
+    }
+
+    /// Copies what the log holds into the database file, so that it can begin anew if nothing came to it meanwhile. SQLite
+    /// would do so along with a commit, and keep to itself that it failed.
+    pub(crate) async fn copy_log(&mut self) -> Stored<()> {
+        self.fetch(Statement::fixed("PRAGMA wal_checkpoint(PASSIVE)")).await?;
         Ok(())
     }
 
@@ -408,13 +455,12 @@ fn settings(options: SqliteConnectOptions) -> SqliteConnectOptions {
         .pragma("trusted_schema", "OFF")
         // What a statement needs to take itself back is kept in memory: it is worth nothing after a crash.
         .pragma("temp_store", "MEMORY")
-        // 32 MiB of pages.
-        .pragma("cache_size", "-32768")
         .pragma("journal_size_limit", "134217728")
         .disable_statement_logging()
 }
 
 fn pool(options: SqliteConnectOptions, readers: u32) -> SqlitePool {
+    let options = options.pragma("cache_size", READER_CACHE);
     SqlitePoolOptions::new()
         .max_connections(readers.max(1))
         .acquire_timeout(LOCK_WAIT)

@@ -6,6 +6,7 @@ mod cache;
 mod change_store;
 mod chat_store;
 mod contact_store;
+mod copier;
 mod db;
 mod deferred;
 mod device_token_store;

@@ -14,7 +14,8 @@ use wa_core::event::{Event, Fact};
 use wa_core::ports::{Env, Stored};
 
 use super::append::{self, Append, Heads, Placed};
-use super::db::{Connection, Db, Dialect, Row};
+use super::copier::Copier;
+use super::db::{Connection, Db, Dialect, LogWork, Row};
 use super::deferred::Deferred;
 use super::places::Places;
 use super::receive::{self, MarksOf, Receive};
@@ -78,6 +79,7 @@ impl Writer {
             connection: None,
             unsettled: false,
             groups: 0,
+            copier: Copier::default(),
             last_outbox_id: 0,
             swept: 0,
             heads: Heads::new(),
@@ -321,6 +323,7 @@ struct Task {
     unsettled: bool,
     /// Groups since the length of the log was looked at.
     groups: u32,
+    copier: Copier,
     last_outbox_id: i64,
     swept: i64,
     /// How far chats are counted, and participants' marks, with everything deferred. What is not here is as the tables say;
@@ -465,6 +468,7 @@ impl Task {
             intake.keep_answering(self.shorten_log(), &too_slow, || ()).await;
         }
         self.settle_deferred(&mut intake).await;
+        self.copier.close().await;
         let closed = match self.connection.take() {
             Some(connection) => connection.close().await,
             None => Ok(()),
@@ -521,17 +525,31 @@ impl Task {
         }
     }
 
-    /// Once in a while, and after everybody was answered.
+    /// Once in a while, and after everybody was answered, looks whether the log has grown long. Most of it is copied into the
+    /// database file beside the commits.
     async fn shorten_log(&mut self) {
         self.groups += 1;
-        if self.groups < LOOK_AT_LOG {
+        if self.groups < LOOK_AT_LOG || !self.copier.is_idle() {
             return;
         }
         self.groups = 0;
-        let Some(connection) = &mut self.connection else { return };
-        if let Err(error) = connection.shorten_log(self.deferred.is_busy()).await {
+        if let Err(error) = self.copy_log().await {
             tracing::error!(%error, "the log could not be copied into the database file; it grows until it can");
             self.let_go().await;
+        }
+    }
+
+    async fn copy_log(&mut self) -> Stored<()> {
+        if let Err(failed) = self.copier.finish().await {
+            // The writer's connection is to the same file.
+            self.unsettled |= failed.has_failed_io;
+            return Err(failed.error);
+        }
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        match connection.log().await?.work(self.deferred.is_busy()) {
+            LogWork::Nothing => Ok(()),
+            LogWork::Copy => self.copier.start(&self.db).await,
+            LogWork::Finish => connection.copy_log().await,
         }
     }
 

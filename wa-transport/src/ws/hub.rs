@@ -20,6 +20,9 @@ use crate::metrics::Metrics;
 /// How many parts the maps have, so that threads rarely meet at a lock.
 const SHARDS: usize = 64;
 
+/// So many users are looked through one by one; more are looked up.
+const FEW: usize = 16;
+
 /// All open sockets of this process.
 pub struct Hub {
     users: Sharded<UserId, Vec<Arc<Socket>>>,
@@ -191,8 +194,10 @@ impl Hub {
 
     /// Tells those of the watching sockets that belong to these users of a change.
     pub(super) fn tell_change(&self, user: UserId, recipients: &[UserId], frame: &Outgoing) {
+        let many: Option<HashSet<&UserId>> = (recipients.len() > FEW).then(|| recipients.iter().collect());
+        let is_told = |watcher: &UserId| many.as_ref().map_or_else(|| recipients.contains(watcher), |many| many.contains(watcher));
         let mut watches = self.watches.of(&user);
-        for watch in watches.get_mut(&user).into_iter().flatten().filter(|watch| recipients.contains(&watch.socket.caller.user_id)) {
+        for watch in watches.get_mut(&user).into_iter().flatten().filter(|watch| is_told(&watch.socket.caller.user_id)) {
             watch.told = true;
             watch.socket.push(frame.clone());
         }

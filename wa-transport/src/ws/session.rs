@@ -275,7 +275,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             progress = true;
             self.push_answer(answer);
         }
-        while let Some(job) = pipeline.begin() {
+        // An answer may be large, so none is made while as many wait as may.
+        while self.answer_bytes < self.limits().ws_answer_bytes
+            && let Some(job) = pipeline.begin()
+        {
             progress = true;
             let answer = match self.subscribe(&job) {
                 Ok(()) => {

@@ -99,7 +99,7 @@ impl Socket {
     }
 
     /// Queues an event. A queue that would grow past its limit ends the socket instead: nothing is dropped from one
-    /// that goes on.
+    /// that goes on. A queue that is empty takes any event: that it is long is not the reader's fault.
     pub(super) fn push(&self, frame: Outgoing) {
         let mut outbox = self.outbox();
         if outbox.close.is_some() {
@@ -109,7 +109,7 @@ impl Socket {
             return;
         }
         let bytes = outbox.bytes + frame.bytes.len();
-        if bytes > self.limit {
+        if bytes > self.limit && outbox.bytes > 0 {
             #[cfg(feature = "planted")]
             if wa_core::faults::planted("drop_frames") {
                 return;
@@ -258,6 +258,17 @@ mod tests {
         assert!(rest(&full).is_empty(), "what waited is not sent past the gap");
         full.push(frame("1"));
         assert!(rest(&full).is_empty(), "nothing follows a gap");
+    }
+
+    #[test]
+    fn an_empty_queue_takes_an_event_of_any_length() {
+        let socket = live(10);
+        socket.push(frame("longer than a queue may be"));
+        assert_eq!(closing(&socket), None);
+        assert_eq!(rest(&socket), ["longer than a queue may be"]);
+        socket.push(frame("longer than a queue may be"));
+        socket.push(frame("1"));
+        assert_eq!(closing(&socket), Some(Close::SlowReader), "it counts");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hyper_util::rt::TokioIo;
 use tower_http::catch_panic::CatchPanicLayer;
 use wa_core::error::{Denied, Error, Result, Unauthenticated};
@@ -169,9 +170,12 @@ fn handshake(request: &Request) -> Result<HeaderValue, Refusal> {
     if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         return Err(Refusal::Version);
     }
+    if STANDARD.decode(key).ok().is_none_or(|nonce| nonce.len() != 16) {
+        return Err(Error::BadRequest("Sec-WebSocket-Key must be 16 bytes as base64".to_owned()).into());
+    }
     let mut hash = ring::digest::Context::new(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY);
     hash.update(key);
     hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
-    let accept = base64::engine::general_purpose::STANDARD.encode(hash.finish());
+    let accept = STANDARD.encode(hash.finish());
     HeaderValue::try_from(accept).map_err(|error| Error::internal(error).into())
 }

@@ -141,6 +141,14 @@ impl<S> Wire<S> {
         self.outbox.extend_from_slice(payload);
     }
 
+    /// Gives back the memory of what was sent, should it be the greater part of much: a client that goes on taking a little,
+    /// and asking for more, never takes all.
+    fn forget_sent(&mut self) {
+        if self.sent > UNSENT && self.sent >= self.outbox.len() - self.sent {
+            (self.outbox, self.sent) = (self.outbox[self.sent..].to_vec(), 0);
+        }
+    }
+
     /// Takes the next frame out of what was read. `None`: more must be read, or what came was part of a message.
     fn take(&mut self) -> Result<Option<Step>, Fault> {
         let read = &self.inbox[self.taken..];
@@ -344,7 +352,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Writes what is queued.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.has_unsent() {
-            let sent = ready!(Pin::new(&mut self.io).poll_write(cx, &self.outbox[self.sent..]))?;
+            let Poll::Ready(sent) = Pin::new(&mut self.io).poll_write(cx, &self.outbox[self.sent..])? else {
+                self.forget_sent();
+                return Poll::Pending;
+            };
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }

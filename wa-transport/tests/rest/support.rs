@@ -182,6 +182,8 @@ mock! {
         async fn see(&self, caller: &Caller, users: &[UserId]) -> Result<Vec<PresenceView>>;
         async fn typing(&self, caller: &Caller, chat: ChatId, is_typing: bool) -> Result<()>;
         async fn expire_typing(&self) -> Result<()>;
+        async fn renew(&self) -> Result<()>;
+        async fn expire(&self) -> Result<()>;
     }
 }
 

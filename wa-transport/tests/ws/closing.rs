@@ -116,6 +116,32 @@ async fn a_client_that_reads_nothing_at_all_is_given_up() {
 }
 
 #[tokio::test]
+async fn large_answers_are_not_made_while_nobody_takes_them() {
+    let limits = Limits { ws_write_timeout: Duration::from_millis(500), ..Limits::default() };
+    let mut world = World::with(limits, &[]).await;
+    // About 4 MB of JSON: what the system keeps for a connection holds a few of them.
+    *world.core.removed.lock().expect("not poisoned") = (0..100_000).map(id).collect();
+    let mut client = world.connect("1:1").await;
+    let see = world.core.hold_see();
+    client.send(&json!({"event": "presence.subscribe", "data": {"user_ids": [uuid(5)]}, "req_id": "1"})).await;
+    for _ in 0..30 {
+        client.send(&json!({"event": "sync", "req_id": "2"})).await;
+    }
+    assert_eq!(client.ask("ping", Value::Null).await["event"], "pong");
+    // All of them wait for their turn, which comes now.
+    see.send(()).expect("it is asked");
+    let mut answers = 0;
+    loop {
+        match soon(world.calls.recv()).await.expect("the core lives") {
+            Call::Sync { .. } => answers += 1,
+            Call::Disconnected(_) => break,
+            _ => {}
+        }
+    }
+    assert!((1..15).contains(&answers), "{answers}");
+}
+
+#[tokio::test]
 async fn a_silent_socket_is_pinged_and_then_closed() {
     let limits = Limits { ws_ping: Duration::from_millis(20), ws_idle: Duration::from_millis(200), ..Limits::default() };
     let mut world = World::with(limits, &[]).await;

@@ -164,6 +164,11 @@ async fn a_presence_subscription_tells_the_state_then_its_changes() {
     assert_eq!(client.event().await, "ack");
     world.happen(&[1], presence(false)).await;
     assert_eq!(state(&client.frame().await), (uuid(5).as_str(), false));
+    // One of many.
+    let many: Vec<u128> = (1..=100).rev().collect();
+    world.happen(&many, presence(true)).await;
+    assert_eq!(state(&client.frame().await), (uuid(5).as_str(), true));
+    world.happen(&many[..99], presence(false)).await;
     // Whom privacy hides it from by now is told nothing.
     world.happen(&[], presence(true)).await;
     assert_eq!(client.ask("presence.unsubscribe", json!({"user_ids": [uuid(5)]})).await["event"], "ack");

@@ -101,6 +101,8 @@ pub(crate) struct Core {
     pub(crate) recipients: Mutex<Vec<UserId>>,
     pub(crate) fan_out_fails: Mutex<u32>,
     pub(crate) refuse: Mutex<bool>,
+    /// Chats that an answer to sync says were removed.
+    pub(crate) removed: Mutex<Vec<ChatId>>,
 }
 
 fn lay_ready<T>(queue: &Mutex<VecDeque<oneshot::Receiver<T>>>) -> oneshot::Sender<T> {
@@ -204,7 +206,7 @@ impl MessageApi for Core {
     }
     async fn sync(&self, _: &Caller, request: SyncRequest) -> Result<SyncAnswer> {
         self.note(Call::Sync { chats: request.chats.len(), limit: request.limit });
-        Ok(SyncAnswer { chats: vec![], removed_chat_ids: vec![id(9)], complete: true })
+        Ok(SyncAnswer { chats: vec![], removed_chat_ids: self.removed.lock().expect("not poisoned").clone(), complete: true })
     }
     async fn pending(&self, _: &Caller) -> Result<Pending> {
         taken(&self.pending).await.unwrap_or_else(|| Ok(Pending::default()))
@@ -230,6 +232,12 @@ impl PresenceApi for Core {
         Ok(())
     }
     async fn expire_typing(&self) -> Result<()> {
+        Ok(())
+    }
+    async fn renew(&self) -> Result<()> {
+        Ok(())
+    }
+    async fn expire(&self) -> Result<()> {
         Ok(())
     }
 }
@@ -411,6 +419,7 @@ impl World {
             recipients: Mutex::default(),
             fan_out_fails: Mutex::default(),
             refuse: Mutex::default(),
+            removed: Mutex::new(vec![id(9)]),
         });
         let metrics = Metrics::new();
         let hub = Hub::new(limits.ws_connections, metrics.clone());

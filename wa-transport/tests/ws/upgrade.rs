@@ -93,6 +93,13 @@ async fn what_is_no_upgrade_is_told_so() {
     let (status, _, headers) = ask(&world, "/ws?token=1:1", &old).await;
     assert_eq!(status, StatusCode::UPGRADE_REQUIRED);
     assert_eq!(headers["sec-websocket-version"], "13");
+    // 15 bytes, 17 bytes, and what is no base64.
+    for key in ["", "c2hvcnQ=", "AAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAAAA=", "dGhlIHNhbXBsZSBub25jZQ", "?!?!?!?!?!?!?!?!?!?!?!=="] {
+        let mut wrong = UPGRADE;
+        wrong[2] = ("sec-websocket-key", key);
+        let (status, body, _) = ask(&world, "/ws?token=1:1", &wrong).await;
+        assert_eq!((status, &body["error"]["code"]), (StatusCode::BAD_REQUEST, &"BAD_REQUEST".into()), "{key}");
+    }
     // The example of RFC 6455, section 1.3.
     let (status, _, headers) = ask(&world, "/ws?token=1:1", &UPGRADE).await;
     assert_eq!(status, StatusCode::SWITCHING_PROTOCOLS);

@@ -51,6 +51,7 @@ impl Ports {
     fn granting() -> Self {
         let mut ports = Self::new();
         ports.limiter.expect_take().returning(|_, _| Ok(Admission::Granted));
+        ports.otps.expect_ready().returning(|_| Ok(()));
         ports
     }
 
@@ -124,6 +125,14 @@ async fn a_code_is_stored_after_its_message_was_taken() {
 }
 
 #[tokio::test]
+async fn nobody_is_sent_a_code_that_could_not_be_stored() {
+    let mut ports = Ports::new();
+    ports.limiter.expect_take().returning(|_, _| Ok(Admission::Granted));
+    ports.otps.expect_ready().once().returning(|_| down());
+    assert_eq!(refused(ports.service().request_otp(PHONE).await), "UNAVAILABLE");
+}
+
+#[tokio::test]
 async fn a_failed_message_stores_no_code() {
     let mut ports = Ports::granting();
     ports.sms.expect_send().once().returning(|_, _| down());
@@ -165,6 +174,7 @@ async fn limits_that_are_off_ask_no_limiter() {
     let mut ports = Ports::new();
     ports.limits.enabled = false;
     ports.sms.expect_send().returning(|_, _| Ok(()));
+    ports.otps.expect_ready().returning(|_| Ok(()));
     ports.otps.expect_put().returning(|_, _, _| Ok(()));
     ports.otps.expect_attempt().returning(|_, _, _| Ok(allowed(1)));
     let service = ports.service();

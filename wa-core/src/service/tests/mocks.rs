@@ -178,6 +178,7 @@ mock! {
 
     #[async_trait]
     impl OtpStore for OtpStore {
+        async fn ready(&self, phone: &Phone) -> Stored<()>;
         async fn put(&self, phone: &Phone, hash: &str, expires_at: Timestamp) -> Stored<()>;
         async fn attempt(&self, phone: &Phone, max_attempts: u32, now: Timestamp) -> Stored<OtpAttempt>;
         async fn consume(&self, phone: &Phone, hash: &str) -> Stored<bool>;
@@ -192,6 +193,8 @@ mock! {
         async fn connect(&self, user: UserId, connection: ConnectionId) -> Stored<bool>;
         async fn disconnect(&self, user: UserId, connection: ConnectionId) -> Stored<bool>;
         async fn online(&self, users: &[UserId]) -> Stored<Vec<UserId>>;
+        async fn renew(&self) -> Stored<CameAndWent>;
+        async fn expire(&self) -> Stored<CameAndWent>;
     }
 }
 

@@ -8,7 +8,7 @@ use crate::api::PresenceApi;
 use crate::chat::Membership;
 use crate::event::Fact;
 use crate::id::{ConnectionId, UserId};
-use crate::ports::Env;
+use crate::ports::{CameAndWent, Env};
 use crate::privacy::ShownTo;
 use crate::service::{PresenceDeps, PresenceService};
 use crate::user::{PresenceView, User};
@@ -143,6 +143,44 @@ async fn typing_that_ran_out_is_announced_as_stopped() {
     ports.service().expire_typing().await.expect("expires");
     let stopped = |user_id| Fact::Typing { chat_id: CHAT, user_id, is_typing: false };
     assert_eq!(facts(&told), [stopped(ALICE), stopped(BOB)]);
+}
+
+#[tokio::test]
+async fn who_came_or_went_unnoticed_is_announced() {
+    for by_renewal in [true, false] {
+        let mut ports = Ports::new();
+        let changes = CameAndWent { came: vec![ALICE], went: vec![BOB, CAROL] };
+        if by_renewal {
+            ports.presence.expect_renew().return_once(|| Ok(changes));
+        } else {
+            ports.presence.expect_expire().return_once(|| Ok(changes));
+        }
+        ports.users.expect_get().returning(|ids| Ok(ids.iter().map(|id| user(*id)).collect()));
+        ports.users.expect_set_last_seen().once().withf(|seen| *seen == [(BOB, env().now()), (CAROL, env().now())]).returning(|_| Ok(()));
+        let told = Arc::clone(&ports.told);
+        let service = ports.service();
+        if by_renewal { service.renew().await } else { service.expire().await }.expect("is told");
+        let went = |user_id| Fact::Presence { user_id, online: false, last_seen: Some(env().now()) };
+        assert_eq!(facts(&told), [went(BOB), went(CAROL), Fact::Presence { user_id: ALICE, online: true, last_seen: None }]);
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_known_now_looks_hidden_and_typing_is_not_told() {
+    let mut ports = Ports::in_chat(direct());
+    ports.users.expect_get().returning(|ids| Ok(ids.iter().map(|id| User { last_seen: Some(env().now()), ..user(*id) }).collect()));
+    ports.users.expect_privacy().returning(|ids| Ok(settings_of(ids, |_, _| {})));
+    ports.contacts.expect_relations().returning(|pairs| Ok(strangers(pairs)));
+    ports.presence.expect_online().returning(|_| down());
+    ports.typing.expect_start().returning(|_, _, _| down());
+    ports.typing.expect_stop().returning(|_, _| down());
+    let told = Arc::clone(&ports.told);
+    let service = ports.service();
+    assert_eq!(service.see(&caller(ALICE), &[BOB]).await.expect("is answered"), [PresenceView::hidden(BOB)]);
+    for is_typing in [true, false] {
+        service.typing(&caller(ALICE), CHAT, is_typing).await.expect("is no error");
+    }
+    assert_eq!(facts(&told), []);
 }
 
 /// What Alice sees of Bob, who is online and was last seen before.

@@ -184,6 +184,34 @@ async fn pings_are_not_read_faster_than_pongs_are() {
     flood.abort();
 }
 
+#[tokio::test]
+async fn a_reader_that_takes_a_little_at_a_time_costs_no_more_than_one_that_takes_nothing() {
+    let (client, server) = duplex(1 << 10);
+    let mut wire = Wire::new(server, LONGEST);
+    let (mut reading, mut writing) = tokio::io::split(client);
+    let flood = tokio::spawn(async move {
+        let ping = frame(0x89, &[b'p'; 125]);
+        while writing.write_all(&ping).await.is_ok() {}
+    });
+    let sip = tokio::spawn(async move {
+        let mut taken = [0; 700];
+        while reading.read(&mut taken).await.is_ok_and(|length| length > 0) {}
+    });
+    let mut most = 0;
+    while wire.written() < 16 * UNSENT as u64 {
+        let _ = poll_fn(|cx| Poll::Ready(wire.poll_next(cx).is_ready())).await;
+        // The rest that is never taken: nothing is ever wholly written.
+        if wire.outbox.len() - wire.sent > UNSENT / 2 {
+            let _ = poll_fn(|cx| Poll::Ready(wire.poll_flush(cx).is_ready())).await;
+        }
+        most = most.max(wire.outbox.capacity());
+        tokio::task::yield_now().await;
+    }
+    assert!(most <= 8 * UNSENT, "{most}");
+    flood.abort();
+    sip.abort();
+}
+
 proptest! {
     /// Whatever comes, it is taken apart without harm and without keeping more than allowed, wherever it is cut.
     #[test]
