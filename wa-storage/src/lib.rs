@@ -43,7 +43,7 @@ pub struct StorageConfig {
     pub cache: String,
     /// Where uploaded files lie.
     pub media: MediaConfig,
-    /// Connections that read at the same time.
+    /// Connections that read at the same time; two for each processor, unless said otherwise.
     pub readers: u32,
     /// Typing notices held at a time.
     pub typing_notices: usize,
@@ -55,7 +55,10 @@ impl StorageConfig {
     pub fn new(database: impl Into<String>) -> Self {
         let database = database.into();
         let media = MediaConfig::beside(&database);
-        Self { database, cache: "memory:".to_owned(), media, readers: 8, typing_notices: Limits::default().typing_notices }
+        // More do not read faster from a file that is in memory, and each has pages and a thread of its own.
+        let readers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 8) * 2;
+        let readers = u32::try_from(readers).unwrap_or(4);
+        Self { database, cache: "memory:".to_owned(), media, readers, typing_notices: Limits::default().typing_notices }
     }
 
     /// Everything in memory, and files in a temporary folder, gone when it is closed: for tests and trying out.
