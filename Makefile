@@ -12,7 +12,7 @@ MINUTES ?= 10
 HISTORIES ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help run test services-up services-down campaign power chaos histories soak lint fmt bench migrate-up migrate-down
+.PHONY: help run test services-up services-down campaign power chaos histories soak lint fmt bench migrate-up migrate-down mongo-indexes
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ bench: ## Measure delivery and uploads beside bare relays and copies, then the c
 
 migrate-up: ## Make or complete the tables of the configured database
 	$(CARGO) run -q -p wa-server -- migrate up $(ARGS)
+
+mongo-indexes: ## Make the indexes of the MongoDB that storage.messages names
+	$(CARGO) run -q -p wa-server -- migrate mongo-indexes $(ARGS)
 
 migrate-down: ## Drop all tables of the configured database, and everything in them
 	$(CARGO) run -q -p wa-server -- migrate down --yes $(ARGS)

@@ -16,7 +16,7 @@ set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 cache="${WA_SERVICES_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/wa-services}"
 state="${WA_SERVICES_STATE:-$here/../../.services}"
-all=(s3 ffmpeg redis nats)
+all=(s3 ffmpeg redis nats mongo)
 
 note() { printf '%s\n' "services: $*" >&2; }
 

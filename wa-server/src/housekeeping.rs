@@ -124,6 +124,7 @@ pub(crate) fn measure(stores: &Stores, metrics: &Metrics) {
     let readers = stores.pool_use();
     metrics.pool_connections("database_readers", "idle", readers.idle.into());
     metrics.pool_connections("database_readers", "used", readers.open.saturating_sub(readers.idle).into());
+    metrics.cache_circuit().set(if stores.cache_is_up() { 0 } else { 2 });
     let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
     metrics.runtime_tasks().set(gauge(tasks as u64));
 }

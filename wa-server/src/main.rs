@@ -33,6 +33,13 @@ fn run(command: &Command) -> anyhow::Result<()> {
             println!("the schema is up to date");
             Ok(())
         }
+        #[cfg(feature = "cluster")]
+        Action::MongoIndexes => {
+            let url = config.storage.messages.as_deref().context("storage.messages names no MongoDB; write mongodb://user:password@host:port/database")?;
+            runtime.block_on(wa_storage::migrate::mongo_indexes(url))?;
+            println!("the indexes are made");
+            Ok(())
+        }
         Action::MigrateDown { yes: false } => anyhow::bail!("this drops everything in {}; if you mean it, add --yes", config.database_url()),
         Action::MigrateDown { yes: true } => {
             runtime.block_on(wa_storage::migrate::down(&config.database_url()))?;

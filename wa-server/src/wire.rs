@@ -472,6 +472,11 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Opens the stores; what may come up late, such as a volume that is being mounted, is tried again.
 async fn open(config: &Config, limits: &Limits, links: &Arc<Links>, key: Option<[u8; 32]>, env: &Arc<dyn Env>) -> Result<Stores, StartError> {
     let mut storage = StorageConfig::new(config.database_url());
+    #[cfg(feature = "cluster")]
+    if let Some(url) = &config.storage.messages {
+        storage.messages = Some(url.clone());
+        tracing::warn!("storage.messages names a MongoDB: in this release it keeps what is known of files, and messages are in storage.database");
+    }
     storage.cache = config.storage.cache.clone().unwrap_or(storage.cache);
     storage.typing_notices = limits.typing_notices;
     storage.media = MediaConfig { url: config.media_url(), staging: Some(config.server.data_dir.join("staging")), links: Arc::clone(links), key };
@@ -479,7 +484,9 @@ async fn open(config: &Config, limits: &Limits, links: &Arc<Links>, key: Option<
     loop {
         match wa_storage::open(&storage, Arc::clone(env)).await {
             Ok(stores) => return Ok(stores),
-            Err(error @ (OpenError::Folder { .. } | OpenError::Unusable { .. } | OpenError::CacheDown { .. })) if attempt < ATTEMPTS => {
+            Err(error @ (OpenError::Folder { .. } | OpenError::Unusable { .. } | OpenError::CacheDown { .. } | OpenError::MessagesDown { .. }))
+                if attempt < ATTEMPTS =>
+            {
                 tracing::warn!(%error, attempt, "storage cannot be opened; trying again");
                 tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(attempt - 1)).await;
                 attempt += 1;

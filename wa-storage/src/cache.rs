@@ -34,12 +34,12 @@ impl CacheBackend {
         }
     }
 
-    /// Whether it could be used when it was last tried; `None` for one that always can.
-    pub(crate) fn is_up(&self) -> Option<bool> {
+    /// Whether it could be used when it was last tried.
+    pub(crate) fn is_up(&self) -> bool {
         match self {
-            Self::Memory => None,
+            Self::Memory => true,
             #[cfg(feature = "redis")]
-            Self::Redis(redis) => Some(redis.link.is_up()),
+            Self::Redis(redis) => redis.link.is_up(),
         }
     }
 }

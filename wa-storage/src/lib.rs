@@ -12,6 +12,8 @@ pub mod conformance;
 pub mod media;
 mod memory;
 pub mod migrate;
+#[cfg(feature = "mongo")]
+mod mongo;
 mod open;
 #[cfg(feature = "redis")]
 mod redis;
@@ -41,6 +43,9 @@ pub struct StorageConfig {
     pub database: String,
     /// `memory:`, or `redis://[user:password@]host[:port][/database]` (`rediss://` over TLS) for what many nodes share.
     pub cache: String,
+    /// `mongodb://user:password@host:port/database` for what is known of files; `None`: the database.
+    #[cfg(feature = "mongo")]
+    pub messages: Option<String>,
     /// Where uploaded files lie.
     pub media: MediaConfig,
     /// Connections that read at the same time; two for each processor, unless said otherwise.
@@ -58,7 +63,15 @@ impl StorageConfig {
         // More do not read faster from a file that is in memory, and each has pages and a thread of its own.
         let readers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 8) * 2;
         let readers = u32::try_from(readers).unwrap_or(4);
-        Self { database, cache: "memory:".to_owned(), media, readers, typing_notices: Limits::default().typing_notices }
+        Self {
+            database,
+            cache: "memory:".to_owned(),
+            #[cfg(feature = "mongo")]
+            messages: None,
+            media,
+            readers,
+            typing_notices: Limits::default().typing_notices,
+        }
     }
 
     /// Everything in memory, and files in a temporary folder, gone when it is closed: for tests and trying out.
@@ -186,6 +199,8 @@ pub struct Stores {
     pub relay: Arc<Relay>,
     database: sql::Database,
     cache: cache::CacheBackend,
+    #[cfg(feature = "mongo")]
+    mongo: Option<Arc<mongo::Mongo>>,
 }
 
 impl std::fmt::Debug for Stores {
@@ -209,11 +224,17 @@ impl Stores {
         let late = |name| move |_| Err(StoreError::unavailable(name, "it does not answer in time"));
         let (database, cache, media) =
             tokio::join!(timeout(patience, self.database.probe()), timeout(patience, self.cache.check()), timeout(patience, self.blobs.check()));
-        vec![
+        #[cfg_attr(not(feature = "mongo"), expect(unused_mut, reason = "there is no more then"))]
+        let mut states = vec![
             Health { name: "database", state: database.unwrap_or_else(late("database")) },
             Health { name: "cache", state: cache.unwrap_or_else(late("cache")) },
             Health { name: "media", state: media.unwrap_or_else(late("media")) },
-        ]
+        ];
+        #[cfg(feature = "mongo")]
+        if let Some(mongo) = &self.mongo {
+            states.push(Health { name: "messages", state: timeout(patience, mongo.check()).await.unwrap_or_else(late("messages")) });
+        }
+        states
     }
 
     /// How busy the readers of the database are.
@@ -222,9 +243,9 @@ impl Stores {
         self.database.pool_use()
     }
 
-    /// Whether the cache answered when it was last asked; `None` for one that always does.
+    /// Whether the cache answered when it was last asked.
     #[must_use]
-    pub fn cache_is_up(&self) -> Option<bool> {
+    pub fn cache_is_up(&self) -> bool {
         self.cache.is_up()
     }
 
@@ -234,6 +255,10 @@ impl Stores {
     /// # Errors
     /// If the file could not be completed; it then recovers on its next start.
     pub async fn close(&self) -> Stored<()> {
+        #[cfg(feature = "mongo")]
+        if let Some(mongo) = &self.mongo {
+            mongo.close().await;
+        }
         self.database.close().await
     }
 }
@@ -244,6 +269,11 @@ impl Stores {
 /// # Errors
 /// If a URL is not supported by this build, or what it names cannot be used; the text says what to do.
 pub async fn open(config: &StorageConfig, env: Arc<dyn Env>) -> Result<Stores, OpenError> {
+    #[cfg(feature = "mongo")]
+    let mongo = match &config.messages {
+        Some(url) => Some(Arc::new(mongo::Mongo::open(url).await?)),
+        None => None,
+    };
     let cache = Cache::open(&config.cache, config.typing_notices, &env).await?;
     let db = match Location::database(&config.database)? {
         Location::File(path) => sql::Db::open_file(&path, config.readers).await?,
@@ -260,6 +290,9 @@ pub async fn open(config: &StorageConfig, env: Arc<dyn Env>) -> Result<Stores, O
             return Err(error);
         }
     };
+    let media = sql.media;
+    #[cfg(feature = "mongo")]
+    let media = mongo.as_ref().map_or(media, |mongo| mongo.media());
     Ok(Stores {
         messages: sql.messages,
         changes: sql.changes,
@@ -276,7 +309,7 @@ pub async fn open(config: &StorageConfig, env: Arc<dyn Env>) -> Result<Stores, O
         rate_limiter: cache.rate_limiter,
         search: sql.search,
         statuses: sql.statuses,
-        media: sql.media,
+        media,
         media_uses: sql.media_uses,
         blobs,
         staging,
@@ -287,6 +320,8 @@ pub async fn open(config: &StorageConfig, env: Arc<dyn Env>) -> Result<Stores, O
         relay: sql.relay,
         database: sql.database,
         cache: cache.backend,
+        #[cfg(feature = "mongo")]
+        mongo,
     })
 }
 

@@ -77,6 +77,16 @@ pub async fn down(url: &str) -> Result<(), OpenError> {
     }
 }
 
+/// Makes the indexes of the MongoDB at this URL. Opening a store does the same.
+///
+/// # Errors
+/// If the URL is not one, or the server cannot be used.
+#[cfg(feature = "mongo")]
+pub async fn mongo_indexes(url: &str) -> Result<(), OpenError> {
+    crate::mongo::Mongo::open(url).await?.close().await;
+    Ok(())
+}
+
 pub(crate) async fn run_up(connection: &mut SqliteConnection) -> Result<(), MigrateError> {
     migrator(SQLITE).run(connection).await
 }

@@ -76,6 +76,18 @@ pub enum OpenError {
         /// Why, and what to do.
         reason: String,
     },
+    /// What is said of the MongoDB is not usable.
+    #[error("storage.messages: {reason}")]
+    Messages {
+        /// What is wrong, and the fix. The URL, which may hold a password, is not repeated.
+        reason: String,
+    },
+    /// The MongoDB does not answer, or not as it should.
+    #[error("storage.messages: MongoDB cannot be used ({reason}); check that it runs, its address, and the user and password")]
+    MessagesDown {
+        /// Why.
+        reason: String,
+    },
     /// What is said of the object store is not usable.
     #[error("storage.media: {reason}")]
     ObjectStore {

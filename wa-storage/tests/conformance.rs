@@ -65,6 +65,33 @@ macro_rules! redis_tests {
 #[cfg(feature = "redis")]
 wa_storage::conformance_cases! { [redis_tests] () }
 
+/// Stores that keep what is known of files in a database of their own of the server that `WA_TEST_MONGO` names.
+#[cfg(feature = "mongo")]
+async fn in_mongo() -> Subject {
+    let server = std::env::var("WA_TEST_MONGO").expect("WA_TEST_MONGO names a MongoDB: run `make services-up` and do what it says");
+    let url = server.replace("/?", &format!("/wa_{}?", uuid::Uuid::now_v7().simple()));
+    Subject::open(&StorageConfig { messages: Some(url), ..StorageConfig::in_memory() }).await.expect("a store on MongoDB opens")
+}
+
+/// Tests of the cases of the one port that MongoDB serves.
+#[cfg(feature = "mongo")]
+macro_rules! mongo_tests {
+    (() $($port:ident: [$($case:ident)*])*) => {
+        $(mongo_tests! { @ $port $($case)* })*
+    };
+    (@ media_store $($case:ident)*) => {
+        mod mongo {
+            mod media_store {
+                $(wa_storage::conformance_test! { [#[ignore = "needs a MongoDB"]] media_store $case super::super::in_mongo() })*
+            }
+        }
+    };
+    (@ $port:ident $($case:ident)*) => {};
+}
+
+#[cfg(feature = "mongo")]
+wa_storage::conformance_cases! { [mongo_tests] () }
+
 /// Tests of the cases of the one port that a bucket serves.
 #[cfg(feature = "s3")]
 macro_rules! bucket_tests {

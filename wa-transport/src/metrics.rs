@@ -32,6 +32,7 @@ struct Inner {
     nats_dead_letters: IntCounterVec,
     pool_connections: IntGaugeVec,
     runtime_tasks: IntGauge,
+    cache_circuit: IntGauge,
     grpc_handled: IntCounterVec,
     grpc_handling: HistogramVec,
     grpc_called: IntCounterVec,
@@ -102,6 +103,7 @@ impl Metrics {
             nats_dead_letters: register!(IntCounterVec::new(Opts::new("nats_dead_letters_total", "Events put into the stream DLQ"), &["consumer"])),
             pool_connections: register!(IntGaugeVec::new(Opts::new("pool_connections", "Database connections"), &["pool", "state"])),
             runtime_tasks: register!(IntGauge::new("runtime_tasks", "Live tasks of the async runtime")),
+            cache_circuit: register!(IntGauge::new("cache_circuit_state", "Whether calls to the cache go out: 0 closed, 2 open")),
             grpc_handled: register!(IntCounterVec::new(
                 Opts::new("grpc_server_handled_total", "gRPC calls answered, by code"),
                 &["grpc_service", "grpc_method", "grpc_code"]
@@ -266,6 +268,12 @@ impl Metrics {
     /// Sets the size of a connection pool by state ("idle", "used").
     pub fn pool_connections(&self, pool: &str, state: &str, connections: i64) {
         self.0.pool_connections.with_label_values(&[pool, state]).set(connections);
+    }
+
+    /// Whether calls to the cache go out: 0 closed, 2 open.
+    #[must_use]
+    pub fn cache_circuit(&self) -> &IntGauge {
+        &self.0.cache_circuit
     }
 
     /// Live tasks of the async runtime.

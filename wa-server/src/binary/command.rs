@@ -45,6 +45,9 @@ enum Sub {
 enum Direction {
     /// Makes all tables, or brings them up to date.
     Up,
+    /// Makes the indexes of the MongoDB that storage.messages names.
+    #[cfg(feature = "cluster")]
+    MongoIndexes,
     /// Drops all tables and everything in them.
     Down {
         /// Really.
@@ -62,6 +65,9 @@ pub enum Action {
     CheckConfig,
     /// Bring the schema up to date.
     MigrateUp,
+    /// Make the indexes of MongoDB.
+    #[cfg(feature = "cluster")]
+    MongoIndexes,
     /// Drop all tables; the person said that they mean it.
     MigrateDown {
         /// Whether they said so.
@@ -83,6 +89,8 @@ impl Command {
             _ if self.check_config => Action::CheckConfig,
             None => Action::Serve,
             Some(Sub::Migrate { direction: Direction::Up }) => Action::MigrateUp,
+            #[cfg(feature = "cluster")]
+            Some(Sub::Migrate { direction: Direction::MongoIndexes }) => Action::MongoIndexes,
             Some(Sub::Migrate { direction: Direction::Down { yes } }) => Action::MigrateDown { yes: *yes },
         }
     }
@@ -114,6 +122,8 @@ mod tests {
         assert_eq!(action("wa-server --dev --port 0 --data-dir x"), Ok(Action::Serve));
         assert_eq!(action("wa-server --check-config"), Ok(Action::CheckConfig));
         assert_eq!(action("wa-server migrate up --config x"), Ok(Action::MigrateUp));
+        #[cfg(feature = "cluster")]
+        assert_eq!(action("wa-server migrate mongo-indexes"), Ok(Action::MongoIndexes));
         assert_eq!(action("wa-server migrate down"), Ok(Action::MigrateDown { yes: false }));
         assert_eq!(action("wa-server --port 99999"), Err(clap::error::ErrorKind::ValueValidation));
         assert_eq!(action("wa-server --prot 1"), Err(clap::error::ErrorKind::UnknownArgument));

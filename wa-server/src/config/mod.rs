@@ -109,6 +109,8 @@ pub struct StorageConfig {
     /// Where events go from node to node; `None`: they stay in this process.
     #[cfg(feature = "cluster")]
     pub events: Option<NatsUrl>,
+    /// The URL of the MongoDB that keeps what is known of files; `None`: the database does.
+    pub messages: Option<String>,
     /// The URL of the object store for uploaded files; `None`: the folder `media` in the data directory.
     pub media: Option<String>,
 }
@@ -121,7 +123,7 @@ impl std::fmt::Debug for StorageConfig {
             None => url.clone(),
         };
         let mut shows = f.debug_struct("StorageConfig");
-        shows.field("database", &shown(&self.database)).field("cache", &shown(&self.cache)).field("media", &shown(&self.media));
+        shows.field("database", &shown(&self.database)).field("cache", &shown(&self.cache)).field("messages", &shown(&self.messages)).field("media", &shown(&self.media));
         #[cfg(feature = "cluster")]
         shows.field("events", &self.events);
         shows.finish()
@@ -416,8 +418,19 @@ fn storage(from: &mut Reader) -> StorageConfig {
         }
     };
     let database = from.take("storage.database", None, sqlite);
-    let messages = from.take("storage.messages", None, sqlite);
-    if messages.is_some() && messages != database {
+    let messages = from.take("storage.messages", None, |raw| match raw {
+        Raw::Text(url)
+            if cfg!(feature = "cluster") && ["mongodb://", "mongodb+srv://"].iter().any(|scheme| url.len() > scheme.len() && url.starts_with(scheme)) =>
+        {
+            Ok(Some(url.clone()))
+        }
+        raw => sqlite(raw),
+    });
+    let (messages, same) = match messages {
+        Some(url) if url.starts_with("mongodb") => (Some(url), None),
+        same => (None, same),
+    };
+    if same.is_some() && same != database {
         from.refuse(
             "storage.messages",
             "is another database than storage.database, which is not supported in this release",
@@ -456,6 +469,7 @@ fn storage(from: &mut Reader) -> StorageConfig {
         cache,
         #[cfg(feature = "cluster")]
         events,
+        messages,
         media,
     }
 }

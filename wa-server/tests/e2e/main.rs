@@ -19,6 +19,7 @@ mod message_life;
 mod messages;
 mod nats;
 mod nats_nodes;
+mod mongo;
 mod object_store;
 mod presence;
 mod push;

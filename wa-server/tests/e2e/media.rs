@@ -444,7 +444,7 @@ async fn a_signed_address_gives_parts_and_only_what_it_names() {
         format!("{}?{signature}", thumbnail.split_once('?').unwrap().0),
         format!("{}?{signature}", other["url"].as_str().unwrap().split_once('?').unwrap().0),
         format!("{text}&name=YS5odG1s"),
-        format!("{}A", &text[..text.len() - 1]),
+        format!("{}{}", &text[..text.len() - 1], if text.ends_with('A') { 'E' } else { 'A' }),
         server.url(&format!("/media/files/../secrets.toml?{signature}")),
         server.url(&format!("/media/files/originals/..%2f..%2f..%2fsecrets.toml?{signature}")),
         server.url(&format!("/media/files/?{signature}")),

@@ -40,7 +40,7 @@ impl RedisRateLimiter {
         Self { redis, local }
     }
 
-    async fn take_shared(&self, key: &str, limit: RateLimit) -> Stored<Admission> {
+    pub(super) async fn take_shared(&self, key: &str, limit: RateLimit) -> Stored<Admission> {
         let window = u64::try_from(limit.window.as_micros()).unwrap_or(u64::MAX);
         let token = (window / u64::from(limit.count)).max(1);
         let room = token.saturating_mul(limit.count.into());

@@ -370,6 +370,48 @@ async fn a_user_who_may_not_run_scripts_is_told_so() {
 
 #[tokio::test]
 #[ignore = "needs a Redis"]
+async fn a_user_with_the_documented_permissions_will_do() {
+    // As docs/operating.md has it.
+    let server = Server::start(&[
+        "--user",
+        "wa",
+        "on",
+        ">secret",
+        "~p:*",
+        "+@read",
+        "+@write",
+        "+@scripting",
+        "+@connection",
+        "+info",
+        "+time",
+        "--requirepass",
+        "other",
+    ]);
+    let port = server.port;
+    drop(until("it runs", async || std::net::TcpStream::connect(("127.0.0.1", port)).ok()).await);
+    let node = Redis::open(&format!("redis://wa:secret@127.0.0.1:{port}?prefix=p:"), Arc::new(RealClock)).await.expect("it is let in");
+    let soon = RealClock.now().after(PATIENCE);
+    let otps = RedisOtpStore::new(Arc::clone(&node));
+    otps.ready(&phone()).await.expect("answered");
+    otps.put(&phone(), "hash", soon).await.expect("stored");
+    otps.attempt(&phone(), 5, RealClock.now()).await.expect("counted");
+    assert!(otps.consume(&phone(), "hash").await.expect("consumed"));
+    let presence = RedisPresenceStore::new(Arc::clone(&node));
+    let (user, connection) = (RealClock.new_id(), RealClock.new_id());
+    assert!(presence.connect(user, connection).await.expect("noted"));
+    presence.renew().await.expect("renewed");
+    presence.expire().await.expect("looked at");
+    assert_eq!(presence.online(&[user]).await.expect("answered"), [user]);
+    assert!(presence.disconnect(user, connection).await.expect("noted"));
+    let typing = RedisTypingStore::new(Arc::clone(&node), 100);
+    assert!(typing.start(RealClock.new_id(), user, soon).await.expect("noted"));
+    typing.take_expired(RealClock.now()).await.expect("looked at");
+    let limiter = RedisRateLimiter::new(node);
+    limiter.take_shared("key", RateLimit::new(1, PATIENCE)).await.expect("counted in Redis");
+}
+
+#[tokio::test]
+#[ignore = "needs a Redis"]
 async fn a_server_that_is_not_there_or_silent_is_named_as_such() {
     let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
     let said = refusal(&format!("redis://:hunter2@127.0.0.1:{port}")).await;
