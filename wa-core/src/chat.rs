@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::cursor;
 use crate::group::GroupProfile;
 use crate::id::{ChatId, MessageId, UserId};
-use crate::message::{MessageKind, Rev, Seq};
+use crate::message::{Message, MessageKind, Rev, Seq};
 use crate::privacy::{PrivacySettings, may_see_reads};
 use crate::receipt::{Located, Marks, Status};
 use crate::time::Timestamp;
@@ -335,6 +335,21 @@ pub struct LastMessage {
     pub timestamp: Timestamp,
     /// Its place.
     pub seq: Seq,
+}
+
+impl LastMessage {
+    /// What is shown of this message.
+    #[must_use]
+    pub fn of(message: &Message) -> Self {
+        Self {
+            message_id: message.id,
+            sender_id: message.sender_id,
+            kind: message.kind,
+            preview: message.preview(),
+            timestamp: message.created_at,
+            seq: message.seq,
+        }
+    }
 }
 
 /// The chat object of the contract, section 1.3, as one participant sees it.

@@ -14,12 +14,17 @@ use wa_core::event::Event;
 use wa_core::id::DeviceId;
 use wa_core::ports::{Env, EventBus, EventHandler, FanOut as _, PushSender, SmsSender, Subscription};
 use wa_storage::Stores;
+#[cfg(feature = "cluster")]
+use wa_transport::grpc::{GrpcDeps, GrpcServer, GrpcService};
 use wa_transport::metrics::Metrics;
 use wa_transport::rest::{self, RestOptions};
 use wa_transport::ws::{self, WsOptions};
 
 use crate::config::Config;
 use crate::env::SystemEnv;
+#[cfg(feature = "cluster")]
+use crate::gateway;
+use crate::role::Role;
 use crate::start::StartError;
 use crate::wire::{self, Own, Wired};
 
@@ -100,7 +105,16 @@ impl ChatBuilder {
     /// [`StartError`] with what happened, where, and what to do.
     pub async fn build(self) -> Result<Chat, StartError> {
         let wired = wire::wire(&self.config, self.own, self.env).await?;
-        Ok(Chat { config: self.config, catch_all: self.catch_all, metrics_route: self.metrics_route, wired })
+        #[cfg(feature = "cluster")]
+        let elsewhere = if self.config.server.roles.is_all() { None } else { Some(gateway::elsewhere(&self.config, &wired.backend)?) };
+        Ok(Chat {
+            config: self.config,
+            catch_all: self.catch_all,
+            metrics_route: self.metrics_route,
+            #[cfg(feature = "cluster")]
+            elsewhere,
+            wired,
+        })
     }
 }
 
@@ -109,6 +123,9 @@ pub struct Chat {
     config: Config,
     catch_all: bool,
     metrics_route: bool,
+    /// Answers for the parts of the HTTP interface that are not served here, unless all are.
+    #[cfg(feature = "cluster")]
+    elsewhere: Option<Router>,
     wired: Wired,
 }
 
@@ -137,10 +154,42 @@ impl Chat {
             catch_all: self.catch_all,
             mirror_lists: self.config.compat.mirror_lists,
             metrics: self.metrics_route,
+            behind_gateway: !server.roles.has(Role::Gateway),
             ..RestOptions::default()
         };
         let ws = WsOptions { cors_origins: server.cors_origins.clone(), trusted_proxies: server.trusted_proxies.clone() };
-        rest::router(self.wired.backend.clone(), rest).merge(ws::router(Arc::clone(&self.wired.hub), self.wired.backend.clone(), ws))
+        let router = rest::router(self.wired.backend.clone(), rest).merge(ws::router(Arc::clone(&self.wired.hub), self.wired.backend.clone(), ws));
+        #[cfg(feature = "cluster")]
+        if let Some(elsewhere) = &self.elsewhere {
+            return rest::only(router, &server.roles.areas(), elsewhere.clone());
+        }
+        router
+    }
+
+    /// The services of the contract, section 4, of the roles that run here, to serve on a port of their own. Whoever reaches it may act as anybody: it
+    /// belongs on a private network.
+    #[cfg(feature = "cluster")]
+    #[must_use]
+    pub fn grpc(&self) -> GrpcServer {
+        let backend = &self.wired.backend;
+        let deps = GrpcDeps {
+            authenticator: Arc::clone(&backend.authenticator),
+            messages: Arc::clone(&backend.messages),
+            fan_out: Arc::clone(&backend.fan_out),
+            lookup: Arc::clone(&self.wired.lookup),
+            readiness: self.wired.readiness.clone(),
+            env: Arc::clone(&backend.env),
+            metrics: backend.metrics.clone(),
+        };
+        let service = |role| match role {
+            Role::Auth => Some(GrpcService::Auth),
+            Role::User => Some(GrpcService::User),
+            Role::Chat => Some(GrpcService::Chat),
+            Role::Message => Some(GrpcService::Message),
+            Role::Media => Some(GrpcService::Media),
+            Role::Gateway | Role::Notification | Role::Websocket => None,
+        };
+        GrpcServer::new(deps, self.config.server.roles.iter().filter_map(service).collect())
     }
 
     /// Login by phone and code; `None` if the host has its own.

@@ -13,10 +13,14 @@ mod chat;
 pub mod config;
 mod demo;
 mod env;
+#[cfg(feature = "cluster")]
+mod gateway;
 mod housekeeping;
 mod listener;
+mod peers;
 mod pusher;
 mod readiness;
+mod role;
 mod secrets;
 mod server;
 mod start;
@@ -27,6 +31,9 @@ pub use chat::{Chat, ChatBuilder};
 pub use config::{Config, ConfigErrors, Secret};
 pub use demo::{ALICE, BOB, DemoUser};
 pub use env::SystemEnv;
+#[cfg(feature = "cluster")]
+pub use gateway::GatewayServer;
+pub use role::{Role, Roles};
 pub use secrets::SecretsError;
 pub use server::{Server, ServerBuilder};
 pub use start::StartError;

@@ -45,6 +45,11 @@ fn run(command: &Command) -> anyhow::Result<()> {
 async fn serve(config: Config) -> anyhow::Result<()> {
     start_logging(&config.telemetry)?;
     let stop = shutdown_signal().context("signals cannot be listened for")?;
+    #[cfg(feature = "cluster")]
+    if config.server.roles.is_gateway_alone() {
+        wa_server::GatewayServer::bind(config).await?.run_until(stop).await;
+        return Ok(());
+    }
     let server = Server::builder(config).bind().await?;
     tracing::info!(address = %server.local_addr(), "serving");
     if server.config().dev.mode {

@@ -14,6 +14,7 @@ use wa_core::ports::{Env, SmsSender};
 
 use crate::chat::{Chat, ChatBuilder, left_until};
 use crate::config::Config;
+use crate::role::Role;
 use crate::start::StartError;
 use crate::{demo, listener, web};
 
@@ -52,16 +53,20 @@ impl ServerBuilder {
         let Self { config, chat } = self;
         // First of all: a second server must not touch the files of the one that has the port.
         let (listener, local_addr) = listen(config.server.bind)?;
+        let grpc = config.server.grpc_bind.map(listen).transpose()?;
+        if let Some((_, address)) = grpc.as_ref().filter(|(_, address)| !address.ip().is_loopback()) {
+            tracing::warn!(%address, "gRPC asks for no credentials: let only the other services of this installation reach its port");
+        }
         let metrics = config.telemetry.metrics_bind.map(listen).transpose()?;
         let chat = chat.catch_all().listens(local_addr).metrics_route(metrics.is_none()).build().await?;
         if config.dev.seed_demo {
             demo::seed(&chat).await;
         }
-        Ok(Server { config, chat, listener, local_addr, metrics })
+        Ok(Server { config, chat, listener, local_addr, grpc, metrics })
     }
 }
 
-fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+pub(crate) fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let refused = |source| StartError::of_bind(address, source);
     let listener = listener::bind(address).map_err(refused)?;
     let local_addr = listener.local_addr().map_err(refused)?;
@@ -74,6 +79,7 @@ pub struct Server {
     chat: Chat,
     listener: TcpListener,
     local_addr: SocketAddr,
+    grpc: Option<(TcpListener, SocketAddr)>,
     metrics: Option<(TcpListener, SocketAddr)>,
 }
 
@@ -97,6 +103,12 @@ impl Server {
         self.local_addr
     }
 
+    /// Where gRPC is served, if it is.
+    #[must_use]
+    pub fn grpc_addr(&self) -> Option<SocketAddr> {
+        self.grpc.as_ref().map(|(_, address)| *address)
+    }
+
     /// Where the metrics are served, if not with everything else.
     #[must_use]
     pub fn metrics_addr(&self) -> Option<SocketAddr> {
@@ -118,9 +130,9 @@ impl Server {
     /// Serves until `stop` ends, then shuts down gracefully, within `server.shutdown_grace`: readiness off, sockets told
     /// 1001, requests in hand answered, committed events handed out, stores closed.
     pub async fn run_until(self, stop: impl Future<Output = ()>) {
-        let Self { config, chat, listener, metrics, .. } = self;
+        let Self { config, chat, listener, grpc, metrics, .. } = self;
         let limits = &config.limits;
-        let router = if config.server.web_client { chat.router().merge(web::router()) } else { chat.router() };
+        let router = if config.server.web_client && config.server.roles.has(Role::Gateway) { chat.router().merge(web::router()) } else { chat.router() };
         let (stopping, stopped) = watch::channel(());
         let ended = |mut stopped: watch::Receiver<()>| async move {
             // The channel's end is the signal; nothing is ever sent.
@@ -135,6 +147,16 @@ impl Server {
                 listener::serve(listener, router, limits, ended(stopped.clone()), most).await;
             }
         };
+        let calls = async {
+            #[cfg(feature = "cluster")]
+            if let Some((listener, _)) = grpc
+                && let Err(error) = chat.grpc().serve(listener, ended(stopped.clone()), most).await
+            {
+                tracing::error!(%error, "gRPC is served no more");
+            }
+            #[cfg(not(feature = "cluster"))]
+            drop(grpc);
+        };
         let serve = listener::serve(listener, router, limits, ended(stopped.clone()), most);
         let shut_down = async {
             stop.await;
@@ -145,7 +167,7 @@ impl Server {
             let sockets = chat.close_sockets(most).await;
             (until, sockets)
         };
-        let (connections, (), (until, sockets)) = tokio::join!(serve, metrics, shut_down);
+        let (connections, (), (), (until, sockets)) = tokio::join!(serve, calls, metrics, shut_down);
         if connections + sockets > 0 {
             tracing::warn!(connections, sockets, "connections were cut: the time for a shutdown was over");
         }

@@ -49,6 +49,18 @@ pub enum StartError {
     /// The event bus cannot be reached.
     #[error("cannot subscribe to the event bus: {0}")]
     Bus(#[source] wa_core::error::StoreError),
+    /// The address of another role cannot be used.
+    #[cfg(feature = "cluster")]
+    #[error("peers: {0}")]
+    Peer(#[from] wa_transport::grpc::InvalidPeer),
+    /// A gateway knows nobody who checks tokens.
+    #[cfg(feature = "cluster")]
+    #[error("peers.auth.grpc is missing: write where the role auth is, such as \"http://127.0.0.1:9081\"")]
+    NoAuth,
+    /// Nothing can be handed on to other roles.
+    #[cfg(feature = "cluster")]
+    #[error(transparent)]
+    Gateway(#[from] wa_transport::gateway::NoProxy),
     /// Something else listens there.
     #[error("port {} is in use: pass --port with another one (or --port 0 for a free one), or stop what listens on {}", .0.port(), .0)]
     PortInUse(SocketAddr),

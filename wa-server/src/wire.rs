@@ -14,8 +14,9 @@ use wa_core::limits::Limits;
 use wa_core::link::{FileSigner, Links};
 use wa_core::ports::{Env, EventBus, PushSender, SmsSender, Subscription};
 use wa_core::service::{
-    AttachmentDeps, Attachments, AuthConfig, AuthDeps, AuthService, ChatDeps, ChatService, FanOutDeps, FanOutService, MediaDeps, MediaService, MessageDeps,
-    MessageService, Names, NotificationDeps, NotificationService, PresenceDeps, PresenceService, StatusDeps, StatusService, TokenSigner, UserDeps, UserService,
+    AttachmentDeps, Attachments, AuthConfig, AuthDeps, AuthService, ChatDeps, ChatService, FanOutDeps, FanOutService, LookupDeps, LookupService, MediaDeps,
+    MediaService, MessageDeps, MessageService, Names, NotificationDeps, NotificationService, PresenceDeps, PresenceService, StatusDeps, StatusService,
+    TokenSigner, UserDeps, UserService,
 };
 use wa_storage::media::{Inspector, InspectorConfig};
 use wa_storage::{MediaConfig, OpenError, StorageConfig, Stores};
@@ -29,8 +30,10 @@ use wa_transport::ws::{Delivery, Hub};
 
 use crate::chat::left_until;
 use crate::config::{Config, Secret, SmsConfig};
+use crate::peers::Peers;
 use crate::pusher::Pusher;
 use crate::readiness::ServerReadiness;
+use crate::role::Role;
 use crate::start::StartError;
 use crate::{housekeeping, secrets};
 
@@ -40,15 +43,15 @@ const ISSUER: &str = "wa-server";
 /// All parts, running.
 pub(crate) struct Wired {
     pub(crate) backend: Backend,
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "only other processes ask"))]
+    pub(crate) lookup: Arc<LookupService>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) bus: Arc<dyn EventBus>,
     pub(crate) readiness: Arc<ServerReadiness>,
     stores: Arc<Stores>,
     closes_stores: bool,
-    delivery: Box<dyn Subscription>,
-    indexing: Box<dyn Subscription>,
+    subscriptions: Vec<Box<dyn Subscription>>,
     pub(crate) pusher: Pusher,
-    pushing: Box<dyn Subscription>,
     pushes: AbortOnDropHandle<()>,
     indexer: AbortOnDropHandle<()>,
     relay: AbortOnDropHandle<()>,
@@ -87,7 +90,8 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
     let hub = Hub::new(limits.ws_connections, metrics.clone());
     let bus = own.bus.unwrap_or_else(|| Arc::new(MemoryEventBus::new(limits.bus_queue)));
 
-    let (authenticator, auth) = match own.authenticator {
+    let peers = Peers::of(config, &env, &metrics)?;
+    let (authenticator, auth) = match own.authenticator.or_else(|| peers.authenticator()) {
         Some(authenticator) => (authenticator, None),
         None => {
             let service = Arc::new(auth_service(config, own.sms, &stores, &hub, &env, &limits)?);
@@ -97,13 +101,22 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
     let names = Arc::new(Names::new(Arc::clone(&stores.users), Arc::clone(&env), &limits));
     let shared = Shared { stores: &stores, hub: &hub, bus: &bus, links, names, env, limits, metrics };
     let notifications = Arc::new(notification_service(config, own.push, PushPlace { has_data_dir, is_local: is_local(config, own.listens) }, &shared)?);
-    let backend = backend(shared, authenticator, auth, Arc::clone(&notifications) as _);
+    let (mut backend, lookup) = backend(shared, authenticator, auth, Arc::clone(&notifications) as _);
+    peers.join(&mut backend);
     let pusher = Pusher::new(notifications, backend.metrics.clone(), backend.limits.push_in_flight);
 
     // Subscribed before the relay runs, so that what an earlier process left in the outbox reaches everybody.
-    let delivery = bus.subscribe("ws-delivery", Delivery::new(Arc::clone(&hub), &backend)).await.map_err(StartError::Bus)?;
-    let indexing = bus.subscribe("search-index", Arc::clone(&stores.indexer) as _).await.map_err(StartError::Bus)?;
-    let pushing = bus.subscribe("push", Arc::new(pusher.clone())).await.map_err(StartError::Bus)?;
+    let roles = &config.server.roles;
+    let mut subscriptions = Vec::new();
+    if roles.has(Role::Websocket) {
+        subscriptions.push(bus.subscribe("ws-delivery", Delivery::new(Arc::clone(&hub), &backend)).await.map_err(StartError::Bus)?);
+    }
+    if roles.has(Role::Message) {
+        subscriptions.push(bus.subscribe("search-index", Arc::clone(&stores.indexer) as _).await.map_err(StartError::Bus)?);
+    }
+    if roles.has(Role::Notification) {
+        subscriptions.push(bus.subscribe("push", Arc::new(pusher.clone())).await.map_err(StartError::Bus)?);
+    }
     let pushes = tokio::spawn(pusher.clone().run());
     let indexer = tokio::spawn({
         let stores = Arc::clone(&stores);
@@ -122,14 +135,13 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
     Ok(Wired {
         readiness: Arc::new(ServerReadiness::new(Arc::clone(&stores))),
         backend,
+        lookup,
         hub,
         bus,
         stores,
         closes_stores,
-        delivery,
-        indexing,
+        subscriptions,
         pusher,
-        pushing,
         pushes: AbortOnDropHandle::new(pushes),
         indexer: AbortOnDropHandle::new(indexer),
         relay: AbortOnDropHandle::new(relay),
@@ -156,7 +168,7 @@ impl Wired {
         if timeout_at(Instant::now() + left_until(until).mul_f32(0.8), self.pushes).await.is_err() {
             tracing::warn!("pushes that were on their way were cut; the next start sends them again");
         }
-        drop((self.delivery, self.indexing, self.pushing));
+        drop(self.subscriptions);
         if !self.closes_stores {
             return;
         }
@@ -336,7 +348,7 @@ struct Shared<'a> {
     metrics: Metrics,
 }
 
-fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Option<Arc<dyn AuthApi>>, push: Arc<dyn PushApi>) -> Backend {
+fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Option<Arc<dyn AuthApi>>, push: Arc<dyn PushApi>) -> (Backend, Arc<LookupService>) {
     let Shared { stores, hub, bus, links, names, env, limits, metrics } = shared;
     let attachments = Arc::new(Attachments::new(AttachmentDeps {
         media: Arc::clone(&stores.media),
@@ -368,7 +380,17 @@ fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Opti
         env: Arc::clone(&env),
         limits: Arc::clone(&limits),
     }));
-    Backend {
+    let lookup = Arc::new(LookupService::new(LookupDeps {
+        users: Arc::clone(&stores.users),
+        contacts: Arc::clone(&stores.contacts),
+        presence: Arc::clone(&stores.presence),
+        chats: Arc::clone(&stores.chats),
+        messages: Arc::clone(&stores.messages),
+        attachments: Arc::clone(&attachments),
+        links: Arc::clone(&links),
+        env: Arc::clone(&env),
+    }));
+    let backend = Backend {
         authenticator,
         auth,
         media: Arc::new(MediaService::new(MediaDeps {
@@ -434,7 +456,8 @@ fn backend(shared: Shared<'_>, authenticator: Arc<dyn Authenticator>, auth: Opti
         limits,
         env,
         metrics,
-    }
+    };
+    (backend, lookup)
 }
 
 /// How often the stores are tried, and the first pause, which doubles.

@@ -287,6 +287,14 @@ pub async fn open(config: &StorageConfig, env: Arc<dyn Env>) -> Result<Stores, O
     })
 }
 
+/// Opens the token buckets of a cache (`memory:` or `redis://…`) alone, for a process that stores nothing: a gateway.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_rate_limiter(cache: &str, env: Arc<dyn Env>) -> Result<Arc<dyn RateLimiter>, OpenError> {
+    Ok(Cache::open(cache, 0, &env).await?.rate_limiter)
+}
+
 /// What holds files.
 struct Blobs {
     blobs: Arc<dyn BlobStore>,

@@ -7,6 +7,12 @@ pub mod bus;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "server")]
+pub mod context;
+#[cfg(feature = "grpc")]
+pub mod gateway;
+#[cfg(feature = "grpc")]
+pub mod grpc;
+#[cfg(feature = "server")]
 pub mod metrics;
 #[cfg(feature = "server")]
 pub mod push;

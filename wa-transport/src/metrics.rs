@@ -28,6 +28,10 @@ struct Inner {
     outbox_depth: IntGauge,
     pool_connections: IntGaugeVec,
     runtime_tasks: IntGauge,
+    grpc_handled: IntCounterVec,
+    grpc_handling: HistogramVec,
+    grpc_called: IntCounterVec,
+    grpc_circuit: IntGaugeVec,
 }
 
 /// The label of what came of a push.
@@ -90,6 +94,22 @@ impl Metrics {
             outbox_depth: register!(IntGauge::new("outbox_depth", "Committed events not yet handed to the bus")),
             pool_connections: register!(IntGaugeVec::new(Opts::new("pool_connections", "Database connections"), &["pool", "state"])),
             runtime_tasks: register!(IntGauge::new("runtime_tasks", "Live tasks of the async runtime")),
+            grpc_handled: register!(IntCounterVec::new(
+                Opts::new("grpc_server_handled_total", "gRPC calls answered, by code"),
+                &["grpc_service", "grpc_method", "grpc_code"]
+            )),
+            grpc_handling: register!(HistogramVec::new(
+                HistogramOpts::new("grpc_server_handling_seconds", "Time to answer a gRPC call").buckets(SECONDS.to_vec()),
+                &["grpc_service", "grpc_method"]
+            )),
+            grpc_called: register!(IntCounterVec::new(
+                Opts::new("grpc_client_handled_total", "gRPC calls made, each attempt for itself, by code"),
+                &["grpc_service", "grpc_method", "grpc_code"]
+            )),
+            grpc_circuit: register!(IntGaugeVec::new(
+                Opts::new("grpc_client_circuit_state", "Whether calls to a peer go out: 0 closed, 1 half open, 2 open"),
+                &["peer"]
+            )),
             registry,
         };
         for outcome in [
@@ -174,6 +194,28 @@ impl Metrics {
         if matches!(outcome, PushOutcome::Sent | PushOutcome::Logged) {
             self.0.push_batch_size.observe(u32::try_from(messages).map_or(f64::from(u32::MAX), f64::from));
         }
+    }
+
+    /// Counts a gRPC call that was answered here.
+    pub fn grpc_handled(&self, service: &str, method: &str, code: &str, seconds: f64) {
+        self.0.grpc_handled.with_label_values(&[service, method, code]).inc();
+        self.0.grpc_handling.with_label_values(&[service, method]).observe(seconds);
+    }
+
+    /// Makes a method's metrics exist before its first call.
+    pub fn grpc_method(&self, service: &str, method: &str) {
+        self.0.grpc_handled.with_label_values(&[service, method, "OK"]);
+        self.0.grpc_handling.with_label_values(&[service, method]);
+    }
+
+    /// Counts an attempt of a gRPC call that was made from here.
+    pub fn grpc_called(&self, service: &str, method: &str, code: &str) {
+        self.0.grpc_called.with_label_values(&[service, method, code]).inc();
+    }
+
+    /// Sets whether calls to a peer go out: 0 closed, 1 half open, 2 open.
+    pub fn grpc_circuit(&self, peer: &str, state: i64) {
+        self.0.grpc_circuit.with_label_values(&[peer]).set(state);
     }
 
     /// Counts a refusal by the named limit.

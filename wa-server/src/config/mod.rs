@@ -5,9 +5,11 @@ mod error;
 mod layers;
 mod limits;
 mod reader;
+mod roles;
 mod secret;
 mod source;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,6 +23,7 @@ pub use error::{ConfigError, ConfigErrors, Origin};
 pub use secret::Secret;
 pub use source::{EnvVar, Flags, SourceFile, Sources};
 
+use crate::role::{Role, Roles};
 use layers::{Layers, Raw};
 use reader::{Read, Reader, list, problem, shown, text};
 
@@ -45,6 +48,8 @@ pub struct Config {
     pub sms: SmsConfig,
     /// Logs and metrics.
     pub telemetry: TelemetryConfig,
+    /// Where the roles are that run elsewhere.
+    pub peers: PeersConfig,
     /// What clients of other spellings get.
     pub compat: CompatConfig,
     /// What helps while developing and must not be on elsewhere.
@@ -57,6 +62,10 @@ pub struct Config {
 pub struct ServerConfig {
     /// Where it listens; port 0 takes a free one.
     pub bind: SocketAddr,
+    /// What runs in this process.
+    pub roles: Roles,
+    /// Where gRPC is served; `None`: nowhere. Whoever reaches it may act as anybody: it belongs on a private network.
+    pub grpc_bind: Option<SocketAddr>,
     /// Where clients reach it, if not there.
     pub public_url: Option<Url>,
     /// Where its data and secrets lie.
@@ -75,6 +84,8 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             bind: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+            roles: Roles::default(),
+            grpc_bind: None,
             public_url: None,
             data_dir: PathBuf::from("./wa-data"),
             web_client: true,
@@ -216,6 +227,16 @@ impl Default for TelemetryConfig {
     }
 }
 
+/// The section `[peers]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeersConfig {
+    /// The base URL of the HTTP interface of each role.
+    pub http: BTreeMap<Role, Url>,
+    /// The URL of the gRPC service of each role.
+    pub grpc: BTreeMap<Role, Url>,
+}
+
 /// The section `[compat]`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -266,6 +287,12 @@ impl Config {
         self.storage.media.clone().unwrap_or_else(|| format!("file://{}", self.server.data_dir.join("media").display()))
     }
 
+    /// The URL of the cache.
+    #[must_use]
+    pub fn cache_url(&self) -> String {
+        self.storage.cache.clone().unwrap_or_else(|| "memory:".to_owned())
+    }
+
     /// The URL of the database.
     #[must_use]
     pub fn database_url(&self) -> String {
@@ -288,10 +315,12 @@ pub fn parse(sources: &Sources) -> Result<Config, ConfigErrors> {
         push: push(&mut from, default.push),
         sms: sms(&mut from),
         telemetry: telemetry(&mut from, default.telemetry),
+        peers: roles::peers(&mut from),
         compat: CompatConfig { mirror_lists: from.bool("compat.mirror_lists", false) },
         dev: DevConfig { mode: sources.flags.dev, echo_otp: from.bool("dev.echo_otp", false), seed_demo: from.bool("dev.seed_demo", false) },
     };
     check_together(&mut from, &config);
+    roles::check(&mut from, &config);
     from.finish().map(|()| config)
 }
 
@@ -322,20 +351,36 @@ fn check_together(from: &mut Reader, config: &Config) {
     if auth.access_ttl >= auth.refresh_ttl {
         from.refuse("auth.access_ttl", "is not shorter than auth.refresh_ttl", "let the access token expire first, as with 15m and 720h");
     }
+    if server.grpc_bind == Some(server.bind) && server.bind.port() != 0 {
+        from.refuse("server.grpc_bind", "is the same as server.bind", "choose another port, such as 9090");
+    }
+    if telemetry.metrics_bind.is_some_and(|metrics| Some(metrics) == server.grpc_bind && metrics.port() != 0) {
+        from.refuse("telemetry.metrics_bind", "is the same as server.grpc_bind", "choose another port");
+    }
     if telemetry.metrics_bind == Some(server.bind) && server.bind.port() != 0 {
         from.refuse("telemetry.metrics_bind", "is the same as server.bind", "choose another port, or remove it: metrics are then served with everything else");
     }
 }
 
 fn server(from: &mut Reader, default: ServerConfig, flags: &Flags) -> ServerConfig {
-    let mut bind = from.take("server.bind", default.bind, address);
+    let roles = from.take("server.roles", default.roles, roles::read);
+    // What listens only to its own installation listens on a port of its own.
+    let port = roles.iter().next().map_or(8080, Role::http_port);
+    let mut bind = from.take("server.bind", SocketAddr::new(default.bind.ip(), port), address);
     if let Some(port) = flags.port {
         bind.set_port(port);
     }
-    from.unsupported("server.grpc_bind", &["off"], "remove it: gRPC comes in a later release");
-    from.unsupported("server.roles", &["all"], "remove it: all roles run in this process");
+    let grpc_port = if roles.is_all() { None } else { roles.iter().find_map(Role::grpc_port) };
+    let grpc_bind = from.take("server.grpc_bind", grpc_port.map(|port| SocketAddr::new(default.bind.ip(), port)), |raw| match raw {
+        Raw::Text(text) if matches!(text.trim(), "" | "off") => Ok(None),
+        Raw::Bool(false) => Ok(None),
+        raw if cfg!(feature = "cluster") => address(raw).map(Some),
+        _ => problem("is not supported by this build", "build with the feature cluster, or remove it"),
+    });
     ServerConfig {
         bind,
+        roles,
+        grpc_bind,
         public_url: from.take("server.public_url", None, |raw| http_url(raw).map(Some)),
         data_dir: from.take("server.data_dir", default.data_dir, |raw| text(raw, "write the path of a directory").map(PathBuf::from)),
         web_client: from.bool("server.web_client", default.web_client),

@@ -156,9 +156,6 @@ impl Reader {
 
     fn explain_unknown(&self, key: &str, raw: &Raw) -> (String, String) {
         let section = key.split('.').next().unwrap_or_default();
-        if section == "peers" {
-            return ("is not supported in this release".to_owned(), "remove it: all roles run in this process".to_owned());
-        }
         if SECTIONS.contains(&key) {
             return (format!("is a section, but here it is {}", kind(raw)), format!("write [{key}] on a line of its own, and its keys below"));
         }

@@ -91,6 +91,20 @@ fn lowering_a_limit_lowers_the_default_below_it() {
 }
 
 #[test]
+fn a_role_listens_on_its_port_and_knows_its_peers() {
+    let text = "[server]\nroles = ['gateway']\n[peers]\nauth = { http = 'http://a:8081', grpc = 'http://a:9081' }\nuser.http = 'http://u:8082'\n\
+                chat.http = 'http://c:8083'\nmessage.http = 'http://m:8084'\nmedia.http = 'http://f:8086'\nwebsocket.http = 'http://w:8087'";
+    let config = Config::from_toml(text).expect("valid");
+    assert_eq!((config.server.bind.port(), config.server.grpc_bind), (8080, None));
+    assert_eq!((config.peers.http.len(), config.peers.grpc[&Role::Auth].as_str()), (6, "http://a:9081/"));
+    // All but the gateway in one process need nothing that is shared.
+    let config = parse(&env(&[("WA_SERVER__ROLES", "auth,user,chat,message,notification,media,websocket"), ("WA_PEERS__USER__GRPC", "http://10.0.0.5:9082")]));
+    let config = config.expect("valid");
+    assert_eq!((config.server.bind.port(), config.server.grpc_bind), (8081, Some(SocketAddr::from(([127, 0, 0, 1], 9081)))));
+    assert_eq!(config.peers.grpc[&Role::User].as_str(), "http://10.0.0.5:9082/");
+}
+
+#[test]
 fn every_key_of_the_contract_is_known() {
     let keys = [
         "server.bind",
@@ -207,8 +221,11 @@ fn every_broken_configuration_says_what_where_and_what_to_do() {
         ("a bucket without a name", toml("[storage]\nmedia = 's3://'")),
         ("no database at all", toml("[storage]\ndatabase = 'wa.db'")),
         ("a database without a file", toml("[storage]\ndatabase = 'sqlite://'")),
-        ("split roles", env(&[("WA_SERVER__ROLES", "auth,user"), ("WA_PEERS__USER__GRPC", "http://10.0.0.5:9082")])),
-        ("gRPC", toml("[server]\ngrpc_bind = '0.0.0.0:9090'")),
+        ("a role alone", toml("[server]\nroles = ['websocket']")),
+        ("a gateway that knows nobody", env(&[("WA_SERVER__ROLES", "gateway,user")])),
+        ("roles that are none", toml("[server]\nroles = ['all-of-them']\n[peers]\nuser.ftp = 'http://a'\nauth.grpc = 'ftp://a'")),
+        ("gRPC", toml("[server]\ngrpc_bind = '127.0.0.1:8080'\n[telemetry]\nmetrics_bind = '127.0.0.1:8080'")),
+        ("gRPC nowhere", toml("[server]\ngrpc_bind = 'somewhere'")),
         ("push", toml("[push]\nfcm_endpoint = 'fcm'\nvapid_private_key = 'hunter2'\nvapid_subject = 'admin@example.org'\ngroup_window = '1h'")),
         ("OTLP", toml("[telemetry]\notlp_endpoint = 'http://collector:4317'")),
         ("a webhook without a URL", toml("[sms]\nprovider = 'webhook'")),

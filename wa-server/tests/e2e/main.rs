@@ -9,6 +9,8 @@ mod corpus;
 mod edge;
 mod embedded;
 mod groups;
+#[cfg(feature = "cluster")]
+mod grpc;
 mod hostile_media;
 mod lifecycle;
 mod matrix;
@@ -19,6 +21,8 @@ mod object_store;
 mod presence;
 mod push;
 mod redis;
+#[cfg(feature = "cluster")]
+mod roles;
 mod search;
 mod secrecy;
 mod socket;

@@ -35,7 +35,7 @@ pub(crate) async fn try_upload(person: &Person, kind: &str, name: &str, bytes: V
     send_form(person, Method::POST, "/media/upload", form("file", bytes, name).text("type", kind.to_owned())).await
 }
 
-async fn upload(person: &Person, kind: &str, name: &str, bytes: Vec<u8>) -> Value {
+pub(crate) async fn upload(person: &Person, kind: &str, name: &str, bytes: Vec<u8>) -> Value {
     try_upload(person, kind, name, bytes).await.ok(201)
 }
 

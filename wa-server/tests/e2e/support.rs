@@ -92,10 +92,51 @@ pub(crate) fn http() -> &'static reqwest::Client {
 /// A running server and its data directory.
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
+    pub(crate) grpc: Option<SocketAddr>,
     pub(crate) config: Config,
     pub(crate) data: Arc<tempfile::TempDir>,
     stop: oneshot::Sender<()>,
     running: JoinHandle<()>,
+    #[cfg(feature = "cluster")]
+    pub(crate) gateway: Option<Gateway>,
+}
+
+/// The gateway before a server, in a process of its own as far as the server can tell.
+#[cfg(feature = "cluster")]
+pub(crate) struct Gateway {
+    /// Where the server listens behind it.
+    pub(crate) behind: SocketAddr,
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<()>,
+}
+
+#[cfg(feature = "cluster")]
+impl Gateway {
+    pub(crate) async fn stop(self) {
+        let _ = self.stop.send(());
+        soon("the end of the gateway", self.running).await.expect("no panic");
+    }
+}
+
+/// A gateway before this server: all roles but the gateway run there, or seem to.
+#[cfg(feature = "cluster")]
+pub(crate) async fn gateway(http: SocketAddr, grpc: SocketAddr, change: impl FnOnce(&mut Config)) -> (SocketAddr, Gateway) {
+    let mut config = Config::default();
+    config.server.bind = SocketAddr::from(([127, 0, 0, 1], 0));
+    config.server.roles = wa_server::Roles::of([wa_server::Role::Gateway]).expect("one role");
+    config.limits.enabled = false;
+    for role in wa_server::Role::ALL.into_iter().filter(|role| role.area().is_some()) {
+        config.peers.http.insert(role, format!("http://{http}").parse().expect("a URL"));
+    }
+    config.peers.grpc.insert(wa_server::Role::Auth, format!("http://{grpc}").parse().expect("a URL"));
+    change(&mut config);
+    let gateway = wa_server::GatewayServer::bind(config).await.expect("the gateway starts");
+    let (stop, stopped) = oneshot::channel::<()>();
+    let address = gateway.local_addr();
+    let running = tokio::spawn(gateway.run_until(async {
+        let _ = stopped.await;
+    }));
+    (address, Gateway { behind: http, stop, running })
 }
 
 /// A configuration for tests: a directory and a port of its own, codes echoed, no rate limits.
@@ -135,11 +176,33 @@ impl TestServer {
         prepare_process();
         let server = build(Server::builder(config.clone())).bind().await.expect("the server starts");
         let (stop, stopped) = oneshot::channel::<()>();
-        let address = server.local_addr();
+        let (address, grpc) = (server.local_addr(), server.grpc_addr());
         let running = tokio::spawn(server.run_until(async {
             let _ = stopped.await;
         }));
-        Self { address, config, data, stop, running }
+        Self {
+            address,
+            grpc,
+            config,
+            data,
+            stop,
+            running,
+            #[cfg(feature = "cluster")]
+            gateway: None,
+        }
+    }
+
+    /// All roles but the gateway, and a gateway before them, which is what is talked to.
+    #[cfg(feature = "cluster")]
+    pub(crate) async fn behind_gateway(change: impl FnOnce(&mut Config)) -> Self {
+        let mut server = Self::with(|config| {
+            config.server.roles = wa_server::Roles::of(wa_server::Role::ALL.into_iter().skip(1)).expect("seven roles");
+            config.server.grpc_bind = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+        })
+        .await;
+        let (address, gateway) = gateway(server.address, server.grpc.expect("gRPC is served"), change).await;
+        (server.address, server.gateway) = (address, Some(gateway));
+        server
     }
 
     /// Ends it gracefully, and returns what is needed to start it again.

@@ -57,7 +57,7 @@ impl Origins {
         !self.any && self.listed.is_empty()
     }
 
-    pub(super) fn layer(&self) -> CorsLayer {
+    pub(crate) fn layer(&self) -> CorsLayer {
         let layer = CorsLayer::new()
             .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS])
             .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, HeaderName::from_static("x-request-id"), HeaderName::from_static("idempotency-key")])

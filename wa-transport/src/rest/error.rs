@@ -123,7 +123,7 @@ impl IntoResponse for ApiError {
 }
 
 /// Answers paths that no route serves.
-pub(super) async fn unknown_route() -> ApiError {
+pub(crate) async fn unknown_route() -> ApiError {
     no_such_route()
 }
 

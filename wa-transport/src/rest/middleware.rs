@@ -23,9 +23,10 @@ use super::media::UPLOADS;
 use super::remote::{RemoteAddr, TrustedProxies};
 use super::{BASE_PATH, Rest, Shared};
 use crate::backend::Backend;
+use crate::context::{self, RequestContext};
 use crate::metrics::Metrics;
 
-static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static REQUEST_ID: HeaderName = HeaderName::from_static(context::REQUEST_ID);
 
 /// Headers by which proxies of other set-ups tell who a user is. Nothing here reads them; they are removed so that nothing
 /// behind ever can.
@@ -53,7 +54,11 @@ pub(crate) struct Observer {
 
 impl Observer {
     pub(crate) fn new(backend: &Backend, trusted_proxies: TrustedProxies) -> Arc<Self> {
-        Arc::new(Self { metrics: backend.metrics.clone(), env: backend.env.clone(), trusted_proxies })
+        Self::of(backend.metrics.clone(), Arc::clone(&backend.env), trusted_proxies)
+    }
+
+    pub(crate) fn of(metrics: Metrics, env: Arc<dyn Env>, trusted_proxies: TrustedProxies) -> Arc<Self> {
+        Arc::new(Self { metrics, env, trusted_proxies })
     }
 }
 
@@ -71,12 +76,14 @@ pub(crate) async fn observe(State(observer): State<Arc<Observer>>, mut request: 
     let remote = RemoteAddr::of(peer, request.headers(), &observer.trusted_proxies);
     let user_agent = user_agent(request.headers());
     let span = tracing::info_span!("request", request_id = %id, user_id = field::Empty, traceparent = field::Empty);
-    if let Some(parent) = traceparent(request.headers()) {
+    let traceparent = context::traceparent(request.headers());
+    if let Some(parent) = traceparent {
         span.record("traceparent", parent);
     }
+    let context = RequestContext { request_id: Arc::clone(&id), traceparent: traceparent.map(Into::into) };
     request.extensions_mut().insert(remote);
 
-    async move {
+    let answered = async move {
         let in_flight = InFlight::enter(observer.metrics.http_in_flight());
         let response = next.run(request).await;
         let meta = Meta { request_id: id, timestamp: observer.env.now() };
@@ -98,9 +105,8 @@ pub(crate) async fn observe(State(observer): State<Arc<Observer>>, mut request: 
             tracing::info!(method, route, status, latency_ms, remote_ip = %remote, user_agent, "request");
         }
         response
-    }
-    .instrument(span)
-    .await
+    };
+    context.scope(answered.instrument(span)).await
 }
 
 /// Counts a request for as long as it is being answered, even if its client goes away.
@@ -121,17 +127,10 @@ impl Drop for InFlight {
 
 /// The caller's id of the request if it is sane, else a new one.
 fn request_id(headers: &HeaderMap, env: &dyn Env) -> Arc<str> {
-    let sane = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-    match headers.get(&REQUEST_ID).and_then(|value| value.to_str().ok()).filter(sane) {
+    match context::request_id(headers) {
         Some(id) => id.into(),
         None => env.new_id::<Uuid>().to_string().into(),
     }
-}
-
-/// The W3C trace context (Trace Context, section 3.2), if it has its form.
-fn traceparent(headers: &HeaderMap) -> Option<&str> {
-    let sane = |text: &&str| text.len() == 55 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
-    headers.get("traceparent").and_then(|value| value.to_str().ok()).filter(sane)
 }
 
 fn user_agent(headers: &HeaderMap) -> String {
@@ -169,7 +168,7 @@ fn is_upload(request: &Request) -> bool {
 }
 
 /// Keeps browsers from guessing types.
-pub(super) async fn security_headers(request: Request, next: Next) -> Response {
+pub(crate) async fn security_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
@@ -187,8 +186,12 @@ pub(super) async fn admit(State(rest): State<Shared>, mut request: Request, next
         },
     };
     let limits = &rest.backend.limits;
-    let admitted = if let Identity::Known(caller) = &identity {
+    if let Identity::Known(caller) = &identity {
         Span::current().record("user_id", field::display(caller.user_id));
+    }
+    let admitted = if rest.is_behind_gateway {
+        Ok(())
+    } else if let Identity::Known(caller) = &identity {
         rest.take("api_user", &caller.user_id, limits.api_user).await
     } else {
         let remote = request.extensions().get::<RemoteAddr>().copied().unwrap_or_default();

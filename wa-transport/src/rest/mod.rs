@@ -2,6 +2,7 @@
 //! that parse, call the core and wrap the answer. `error` is the only table from errors to HTTP, `envelope` the only
 //! writer of bodies, `middleware` what happens around every request, `document` the OpenAPI document made from the table.
 
+mod area;
 mod auth;
 mod changes;
 mod chats;
@@ -42,12 +43,17 @@ use utoipa_axum::routes;
 
 use crate::backend::Backend;
 
+pub use area::{Area, only};
 pub use cors::{InvalidOrigin, Origins};
 pub(crate) use error::ApiError;
+#[cfg(feature = "grpc")]
+pub(crate) use error::unknown_route;
 pub(crate) use extract::bearer_token;
 pub use files::LocalFiles;
 pub(crate) use middleware::{Observer, observe};
 pub use remote::{InvalidNetwork, Network, TrustedProxies};
+#[cfg(feature = "grpc")]
+pub(crate) use {middleware::security_headers, remote::RemoteAddr};
 
 /// Where every enveloped route lives (contract, section 1).
 pub const BASE_PATH: &str = "/api/v1";
@@ -90,6 +96,8 @@ pub struct RestOptions {
     pub mirror_lists: bool,
     /// Whether `GET /metrics` is among the routes. A server that shows its metrics on a port of their own switches it off.
     pub metrics: bool,
+    /// Whether a gateway in front has taken tokens from the buckets of users and addresses already.
+    pub behind_gateway: bool,
 }
 
 impl Default for RestOptions {
@@ -103,6 +111,7 @@ impl Default for RestOptions {
             catch_all: true,
             mirror_lists: false,
             metrics: true,
+            behind_gateway: false,
         }
     }
 }
@@ -115,6 +124,7 @@ struct Rest {
     /// Where people reach the server, for links.
     public_url: Option<String>,
     mirror_lists: bool,
+    is_behind_gateway: bool,
 }
 
 type Shared = Arc<Rest>;
@@ -135,6 +145,7 @@ pub fn router(backend: Backend, options: RestOptions) -> Router {
         document: document.to_string().into(),
         public_url: options.public_url,
         mirror_lists: options.mirror_lists,
+        is_behind_gateway: options.behind_gateway,
     });
 
     let api = api

@@ -93,7 +93,7 @@ fn parse_hop(text: &str) -> Option<IpAddr> {
 
 /// The client's address; unknown where the host does not tell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct RemoteAddr(Option<IpAddr>);
+pub(crate) struct RemoteAddr(Option<IpAddr>);
 
 impl RemoteAddr {
     pub(super) fn of(peer: Option<IpAddr>, headers: &HeaderMap, proxies: &TrustedProxies) -> Self {
@@ -101,7 +101,7 @@ impl RemoteAddr {
     }
 
     /// What shares a rate limit: an IPv4 address, or the /64 that one IPv6 subscriber has at least.
-    pub(super) fn bucket(self) -> Self {
+    pub(crate) fn bucket(self) -> Self {
         Self(self.0.map(|address| match address {
             IpAddr::V4(_) => address,
             IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
