@@ -336,7 +336,12 @@ impl World {
 
 /// The service of pushes, which keeps nothing that it could not find again.
 pub(crate) fn notifications(stores: &Stores, outside: &Arc<Outside>, env: &Arc<SimEnv>, limits: &Arc<Limits>) -> NotificationService {
-    NotificationService::new(NotificationDeps {
+    NotificationService::new(notification_deps(stores, outside, env, limits))
+}
+
+/// What it stands on.
+pub(crate) fn notification_deps(stores: &Stores, outside: &Arc<Outside>, env: &Arc<SimEnv>, limits: &Arc<Limits>) -> NotificationDeps {
+    NotificationDeps {
         queue: stores.push_queue.clone(),
         tokens: stores.device_tokens.clone(),
         sender: outside.clone(),
@@ -350,7 +355,7 @@ pub(crate) fn notifications(stores: &Stores, outside: &Arc<Outside>, env: &Arc<S
         limits: limits.clone(),
         group_window: Duration::from_secs(3),
         web_push_key: None,
-    })
+    }
 }
 
 /// A caller whose account need not exist.

@@ -123,7 +123,11 @@ impl std::fmt::Debug for StorageConfig {
             None => url.clone(),
         };
         let mut shows = f.debug_struct("StorageConfig");
-        shows.field("database", &shown(&self.database)).field("cache", &shown(&self.cache)).field("messages", &shown(&self.messages)).field("media", &shown(&self.media));
+        shows
+            .field("database", &shown(&self.database))
+            .field("cache", &shown(&self.cache))
+            .field("messages", &shown(&self.messages))
+            .field("media", &shown(&self.media));
         #[cfg(feature = "cluster")]
         shows.field("events", &self.events);
         shows.finish()

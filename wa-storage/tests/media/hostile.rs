@@ -169,7 +169,8 @@ fn looking_at_any_file_takes_at_most_64_mb() {
     let program = std::env::current_exe().expect("the program of the tests is known");
     let test = "hostile::looking_at_any_file_takes_at_most_64_mb";
     // One arena: what the allocator keeps for each thread in case it is asked again is not what the readers take.
-    let run = Command::new(program).args([test, "--exact", "--nocapture"]).env(FOLDER, folder.path()).env("MALLOC_ARENA_MAX", "1").output().expect("it runs again");
+    let run =
+        Command::new(program).args([test, "--exact", "--nocapture"]).env(FOLDER, folder.path()).env("MALLOC_ARENA_MAX", "1").output().expect("it runs again");
     let said = String::from_utf8_lossy(&run.stdout).into_owned() + &String::from_utf8_lossy(&run.stderr);
     assert!(run.status.success() && said.contains("most memory"), "{said}");
     println!("{}", said.lines().filter(|line| line.contains("MB")).collect::<Vec<_>>().join("\n"));
