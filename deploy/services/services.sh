@@ -16,7 +16,7 @@ set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 cache="${WA_SERVICES_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/wa-services}"
 state="${WA_SERVICES_STATE:-$here/../../.services}"
-all=(s3 ffmpeg redis nats mongo)
+all=(postgres s3 ffmpeg redis nats mongo)
 
 note() { printf '%s\n' "services: $*" >&2; }
 
@@ -54,6 +54,7 @@ end() {
     for _ in $(seq 50); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
     kill -9 -- "-$pid" 2>/dev/null || true
   fi
+  if [ -f "$folder/elsewhere" ]; then rm -rf "$(cat "$folder/elsewhere")"; fi
   rm -rf "$folder"
 }
 

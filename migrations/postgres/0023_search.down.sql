@@ -1,3 +1,3 @@
-DROP TABLE search_index;
-DROP TABLE search_expiring;
-DROP TABLE search_chats;
+DROP TABLE IF EXISTS search_index;
+DROP TABLE IF EXISTS search_expiring;
+DROP TABLE IF EXISTS search_chats;

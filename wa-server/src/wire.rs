@@ -500,14 +500,24 @@ async fn open(config: &Config, limits: &Limits, links: &Arc<Links>, key: Option<
     }
     storage.cache = config.storage.cache.clone().unwrap_or(storage.cache);
     storage.typing_notices = limits.typing_notices;
+    storage.postgres_connections = config.storage.postgres_connections;
+    if storage.database.starts_with("postgres") && config.storage.is_alone() {
+        tracing::warn!(
+            "storage.events is memory:, which reaches this process alone: start no other node on this database, as its users would not hear of what happens here"
+        );
+    }
     storage.media = MediaConfig { url: config.media_url(), staging: Some(config.server.data_dir.join("staging")), links: Arc::clone(links), key };
     let mut attempt = 1;
     loop {
         match wa_storage::open(&storage, Arc::clone(env)).await {
             Ok(stores) => return Ok(stores),
-            Err(error @ (OpenError::Folder { .. } | OpenError::Unusable { .. } | OpenError::CacheDown { .. } | OpenError::MessagesDown { .. }))
-                if attempt < ATTEMPTS =>
-            {
+            Err(
+                error @ (OpenError::Folder { .. }
+                | OpenError::Unusable { .. }
+                | OpenError::CacheDown { .. }
+                | OpenError::MessagesDown { .. }
+                | OpenError::Database { may_pass: true, .. }),
+            ) if attempt < ATTEMPTS => {
                 tracing::warn!(%error, attempt, "storage cannot be opened; trying again");
                 tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(attempt - 1)).await;
                 attempt += 1;

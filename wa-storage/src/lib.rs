@@ -39,7 +39,7 @@ pub use sql::{Indexer, PoolUse, Relay};
 /// What storage is made of.
 #[derive(Clone)]
 pub struct StorageConfig {
-    /// `sqlite://path` with a relative or absolute path, or `sqlite::memory:`.
+    /// `sqlite://path` with a relative or absolute path, `sqlite::memory:`, or `postgres://user:password@host:port/database`.
     pub database: String,
     /// `memory:`, or `redis://[user:password@]host[:port][/database]` (`rediss://` over TLS) for what many nodes share.
     pub cache: String,
@@ -48,8 +48,11 @@ pub struct StorageConfig {
     pub messages: Option<String>,
     /// Where uploaded files lie.
     pub media: MediaConfig,
-    /// Connections that read at the same time; two for each processor, unless said otherwise.
+    /// Connections that read SQLite at the same time; two for each processor, unless said otherwise.
     pub readers: u32,
+    /// Connections to PostgreSQL, all together: five of them write messages and lead the relay, the rest, at least two, do
+    /// everything else.
+    pub postgres_connections: u32,
     /// Typing notices held at a time.
     pub typing_notices: usize,
 }
@@ -70,6 +73,7 @@ impl StorageConfig {
             messages: None,
             media,
             readers,
+            postgres_connections: 20,
             typing_notices: Limits::default().typing_notices,
         }
     }
@@ -113,7 +117,8 @@ impl MediaConfig {
     fn beside(database: &str) -> Self {
         let folder = match Location::database(database) {
             Ok(Location::File(path)) => path.parent().map(std::path::Path::to_owned),
-            Ok(Location::Memory) | Err(_) => None,
+            // Of a server there is nothing beside.
+            Ok(_) | Err(_) => None,
         };
         let url = folder.as_ref().map_or_else(|| "temporary:".to_owned(), |folder| format!("file://{}", folder.join("media").display()));
         Self { url, staging: folder.map(|folder| folder.join("staging")), links: Arc::default(), key: None }
@@ -131,15 +136,23 @@ impl std::fmt::Debug for MediaConfig {
 enum Location {
     File(PathBuf),
     Memory,
+    #[cfg(feature = "postgres")]
+    Postgres(String),
 }
 
 impl Location {
     fn database(url: &str) -> Result<Self, OpenError> {
-        const SUPPORTED: &str = "sqlite://<path> and sqlite::memory:";
+        const SUPPORTED: &str = if cfg!(feature = "postgres") {
+            "sqlite://<path>, sqlite::memory: and postgres://<server>/<database>"
+        } else {
+            "sqlite://<path> and sqlite::memory:"
+        };
         let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
         match (scheme, rest.strip_prefix("//").unwrap_or(rest)) {
             ("sqlite", ":memory:") => Ok(Self::Memory),
             ("sqlite", path) if !path.is_empty() && !path.contains('?') => Ok(Self::File(path.into())),
+            #[cfg(feature = "postgres")]
+            ("postgres" | "postgresql", _) => Ok(Self::Postgres(url.to_owned())),
             // The rest of a URL may hold a password, so that only its scheme is shown.
             ("sqlite", _) => Err(OpenError::Unsupported { key: "database", found: url.to_owned(), supported: SUPPORTED }),
             _ => Err(OpenError::Unsupported { key: "database", found: format!("{scheme}:…"), supported: SUPPORTED }),
@@ -278,6 +291,8 @@ pub async fn open(config: &StorageConfig, env: Arc<dyn Env>) -> Result<Stores, O
     let db = match Location::database(&config.database)? {
         Location::File(path) => sql::Db::open_file(&path, config.readers).await?,
         Location::Memory => sql::Db::open_memory(config.readers).await?,
+        #[cfg(feature = "postgres")]
+        Location::Postgres(url) => sql::Db::open_postgres(&url, config.postgres_connections).await?,
     };
     let sql = sql::SqlStores::new(db, Arc::clone(&env));
     // Only whoever has the database may empty the folder of uploads under way.

@@ -51,6 +51,35 @@ const SQLITE: &[Embedded] = embedded! { "sqlite":
     29 "0029_push_queue",
 };
 
+#[cfg(feature = "postgres")]
+const POSTGRES: &[Embedded] = embedded! { "postgres":
+    1 "0001_users",
+    2 "0002_contacts",
+    3 "0003_chats",
+    4 "0004_chat_participants",
+    5 "0005_groups",
+    6 "0006_device_tokens",
+    7 "0007_refresh_tokens",
+    8 "0008_privacy_settings",
+    9 "0009_sessions",
+    10 "0010_messages",
+    11 "0011_hidden_messages",
+    12 "0012_receipt_marks",
+    13 "0013_receipt_history",
+    14 "0014_outbox",
+    15 "0015_health_probe",
+    16 "0016_group_invites",
+    17 "0017_ended_groups",
+    19 "0019_reactions",
+    20 "0020_stars",
+    23 "0023_search",
+    24 "0024_media",
+    25 "0025_message_media",
+    27 "0027_statuses",
+    28 "0028_status_viewers",
+    29 "0029_push_queue",
+};
+
 /// Makes or completes every table of the database at this URL. Opening a store does the same.
 ///
 /// # Errors
@@ -63,6 +92,12 @@ pub async fn up(url: &str) -> Result<(), OpenError> {
             Ok(())
         }
         Location::Memory => Ok(()),
+        #[cfg(feature = "postgres")]
+        Location::Postgres(url) => {
+            let db = sql::Db::open_postgres(&url, 1).await?;
+            db.close().await;
+            Ok(())
+        }
     }
 }
 
@@ -74,6 +109,8 @@ pub async fn down(url: &str) -> Result<(), OpenError> {
     match Location::database(url)? {
         Location::File(path) => sql::tear_down_file(&path).await,
         Location::Memory => Ok(()),
+        #[cfg(feature = "postgres")]
+        Location::Postgres(url) => sql::tear_down_postgres(&url).await,
     }
 }
 
@@ -93,6 +130,16 @@ pub(crate) async fn run_up(connection: &mut SqliteConnection) -> Result<(), Migr
 
 pub(crate) async fn run_down(connection: &mut SqliteConnection) -> Result<(), MigrateError> {
     migrator(SQLITE).undo(connection, 0).await
+}
+
+#[cfg(feature = "postgres")]
+pub(crate) async fn run_up_postgres(connection: &mut sqlx::PgConnection) -> Result<(), MigrateError> {
+    migrator(POSTGRES).run(connection).await
+}
+
+#[cfg(feature = "postgres")]
+pub(crate) async fn run_down_postgres(connection: &mut sqlx::PgConnection) -> Result<(), MigrateError> {
+    migrator(POSTGRES).undo(connection, 0).await
 }
 
 fn migrator(embedded: &'static [Embedded]) -> Migrator {

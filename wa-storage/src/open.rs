@@ -64,6 +64,18 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// A database on a server cannot be used.
+    #[error("cannot use {database}: {reason}; {fix}")]
+    Database {
+        /// Which database, without its password.
+        database: String,
+        /// Why.
+        reason: String,
+        /// What to do.
+        fix: &'static str,
+        /// Whether it may help to try again.
+        may_pass: bool,
+    },
     /// What is said of the cache is not usable.
     #[error("storage.cache: {reason}")]
     Cache {

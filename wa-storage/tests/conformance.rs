@@ -24,6 +24,17 @@ async fn in_a_file() -> Subject {
 wa_storage::conformance_tests! { sqlite_memory: in_memory() }
 wa_storage::conformance_tests! { sqlite_file: in_a_file() }
 
+/// A store in a database of its own on the server that `WA_TEST_POSTGRES` names.
+#[cfg(feature = "postgres")]
+async fn in_postgres() -> Subject {
+    let scratch = wa_storage::conformance::ScratchDatabase::on_test_server().await;
+    let config = StorageConfig { postgres_connections: 9, ..StorageConfig::new(scratch.url()) };
+    Subject::open(&config).await.expect("a store in PostgreSQL opens").dropping(scratch)
+}
+
+#[cfg(feature = "postgres")]
+wa_storage::conformance_tests! { postgres: in_postgres(), #[ignore = "needs PostgreSQL"] }
+
 /// A store whose files lie in a fresh bucket of the server that `WA_TEST_S3` names.
 #[cfg(feature = "s3")]
 async fn in_a_bucket() -> Subject {

@@ -99,11 +99,13 @@ impl Default for ServerConfig {
 }
 
 /// The section `[storage]`.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StorageConfig {
     /// The URL of the database; `None`: the SQLite file `wa.db` in the data directory.
     pub database: Option<String>,
+    /// Connections to PostgreSQL, where it is the database.
+    pub postgres_connections: u32,
     /// The URL of the Redis that nodes share; `None`: in memory.
     pub cache: Option<String>,
     /// Where events go from node to node; `None`: they stay in this process.
@@ -115,22 +117,52 @@ pub struct StorageConfig {
     pub media: Option<String>,
 }
 
+impl StorageConfig {
+    /// Whether events stay in this process.
+    pub(crate) const fn is_alone(&self) -> bool {
+        #[cfg(feature = "cluster")]
+        return self.events.is_none();
+        #[cfg(not(feature = "cluster"))]
+        true
+    }
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self {
+            database: None,
+            postgres_connections: 20,
+            cache: None,
+            #[cfg(feature = "cluster")]
+            events: None,
+            messages: None,
+            media: None,
+        }
+    }
+}
+
 impl std::fmt::Debug for StorageConfig {
-    /// URLs may hold passwords, which end at the `@`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let shown = |url: &Option<String>| match url.as_deref().and_then(|url| url.rsplit_once('@')) {
-            Some((secret, rest)) => Some(format!("{}://…@{rest}", secret.split(':').next().unwrap_or_default())),
-            None => url.clone(),
-        };
+        let shown = |url: &Option<String>| url.as_deref().map(shown_url);
         let mut shows = f.debug_struct("StorageConfig");
         shows
             .field("database", &shown(&self.database))
+            .field("postgres_connections", &self.postgres_connections)
             .field("cache", &shown(&self.cache))
             .field("messages", &shown(&self.messages))
             .field("media", &shown(&self.media));
         #[cfg(feature = "cluster")]
         shows.field("events", &self.events);
         shows.finish()
+    }
+}
+
+/// A URL without its password, which ends at the `@` or stands among its options.
+fn shown_url(url: &str) -> String {
+    match url.rsplit_once('@') {
+        Some((secret, rest)) => format!("{}://…@{rest}", secret.split(':').next().unwrap_or_default()),
+        None if url.contains("password=") => format!("{}://…", url.split(':').next().unwrap_or_default()),
+        None => url.to_owned(),
     }
 }
 
@@ -298,6 +330,12 @@ impl Config {
         self.storage.media.clone().unwrap_or_else(|| format!("file://{}", self.server.data_dir.join("media").display()))
     }
 
+    /// The URL of the database without its password, for people.
+    #[must_use]
+    pub fn shown_database(&self) -> String {
+        shown_url(&self.database_url())
+    }
+
     /// The URL of the cache.
     #[must_use]
     pub fn cache_url(&self) -> String {
@@ -408,27 +446,29 @@ fn server(from: &mut Reader, default: ServerConfig, flags: &Flags) -> ServerConf
 }
 
 fn storage(from: &mut Reader) -> StorageConfig {
-    let later = "use SQLite (sqlite://path/to/wa.db) in this release, or remove it for the SQLite file under server.data_dir";
-    let sqlite = |raw: &Raw| {
-        let url = text(raw, later)?;
+    let fix = "write sqlite://path/to/wa.db or postgres://user:password@host/database, or remove it for the SQLite file under server.data_dir";
+    let sql = |raw: &Raw| {
+        let url = text(raw, fix)?;
         // Only the scheme is quoted: a URL may hold a password.
         match url.split_once(':') {
             Some(("sqlite", rest)) if !rest.trim_start_matches('/').is_empty() => Ok(Some(url)),
             Some(("sqlite", _)) => problem("names no file", "write sqlite://path/to/wa.db"),
+            Some(("postgres" | "postgresql", rest)) if cfg!(feature = "cluster") && rest.len() > 2 && rest.starts_with("//") => Ok(Some(url)),
+            Some(("postgres" | "postgresql", _)) if cfg!(feature = "cluster") => problem("names no server", "write postgres://user:password@host/database"),
             Some((scheme @ ("postgres" | "postgresql" | "mongodb" | "mongodb+srv" | "redis" | "nats" | "s3"), _)) => {
-                problem(format!("{scheme} is not supported in this release"), later)
+                problem(format!("{scheme} is not supported there by this program"), fix)
             }
-            _ => problem("is not the URL of a database", later),
+            _ => problem("is not the URL of a database", fix),
         }
     };
-    let database = from.take("storage.database", None, sqlite);
+    let database = from.take("storage.database", None, sql);
     let messages = from.take("storage.messages", None, |raw| match raw {
         Raw::Text(url)
             if cfg!(feature = "cluster") && ["mongodb://", "mongodb+srv://"].iter().any(|scheme| url.len() > scheme.len() && url.starts_with(scheme)) =>
         {
             Ok(Some(url.clone()))
         }
-        raw => sqlite(raw),
+        raw => sql(raw),
     });
     let (messages, same) = match messages {
         Some(url) if url.starts_with("mongodb") => (Some(url), None),
@@ -457,6 +497,7 @@ fn storage(from: &mut Reader) -> StorageConfig {
     });
     #[cfg(not(feature = "cluster"))]
     from.unsupported("storage.events", &["memory:"], "remove it, or write \"memory:\": this program was built without the feature \"cluster\"");
+    let connections = from.count("storage.postgres_connections", 20, 8..=1000);
     let media = from.take("storage.media", None, |raw| {
         let fix = "write file://path/to/folder or s3://bucket?endpoint=URL, or remove it for the folder media under server.data_dir";
         let url = text(raw, fix)?;
@@ -470,6 +511,7 @@ fn storage(from: &mut Reader) -> StorageConfig {
     });
     StorageConfig {
         database,
+        postgres_connections: u32::try_from(connections).unwrap_or(20),
         cache,
         #[cfg(feature = "cluster")]
         events,

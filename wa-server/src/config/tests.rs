@@ -117,6 +117,7 @@ fn every_key_of_the_contract_is_known() {
         "server.trusted_proxies",
         "server.shutdown_grace",
         "storage.database",
+        "storage.postgres_connections",
         "storage.messages",
         "storage.cache",
         "storage.events",
@@ -213,7 +214,8 @@ fn every_broken_configuration_says_what_where_and_what_to_do() {
         ("codes echoed to everybody", toml("[server]\nbind = '0.0.0.0:8080'\n[dev]\necho_otp = true")),
         ("demo accounts for everybody", toml("[server]\nbind = '0.0.0.0:8080'\n[dev]\nseed_demo = true")),
         ("dev mode for everybody", dev("0.0.0.0:8080")),
-        ("PostgreSQL", env(&[("WA_STORAGE__DATABASE", "postgres://wa:hunter2@db/wa")])),
+        ("PostgreSQL nowhere", env(&[("WA_STORAGE__DATABASE", "postgres://"), ("WA_STORAGE__POSTGRES_CONNECTIONS", "2")])),
+        ("a database that is none", env(&[("WA_STORAGE__DATABASE", "mongodb://wa:hunter2@db/wa")])),
         ("another store for messages", toml("[storage]\nmessages = 'sqlite://other.db'")),
         ("NATS", toml("[storage]\nevents = 'nats://user:hunter2@'")),
         ("caches that are none", toml("[storage]\ncache = 'memcached://user:hunter2@host'")),
@@ -275,4 +277,10 @@ fn credentials_in_urls_do_not_show() {
     assert_eq!(config.storage.media.as_deref(), Some(url));
     let shown = format!("{config:?}");
     assert!(shown.contains("s3://…@whatsapp-media?endpoint=") && !shown.contains("hunter2"), "{shown}");
+    for url in ["postgres://wa:hunter2@db/wa", "postgres://db/wa?user=wa&password=hunter2"] {
+        let config = Config::from_toml(&format!("[storage]\ndatabase = '{url}'")).expect("it is read");
+        assert_eq!(config.database_url(), url);
+        let shown = format!("{config:?} {}", config.shown_database());
+        assert!(shown.contains("postgres://…") && !shown.contains("hunter2"), "{shown}");
+    }
 }

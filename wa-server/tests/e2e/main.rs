@@ -21,6 +21,7 @@ mod mongo;
 mod nats;
 mod nats_nodes;
 mod object_store;
+mod postgres;
 mod presence;
 mod push;
 mod redis;

@@ -172,8 +172,14 @@ impl TestServer {
         (Self::run(config, data, move |builder| builder.env(env)).await, clock)
     }
 
-    pub(crate) async fn run(config: Config, data: Arc<tempfile::TempDir>, build: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Self {
+    pub(crate) async fn run(mut config: Config, data: Arc<tempfile::TempDir>, build: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Self {
         prepare_process();
+        // Where the tests are run once more on PostgreSQL, each server that names no database gets one there.
+        if config.storage.database.is_none()
+            && let Ok(url) = std::env::var("WA_E2E_POSTGRES")
+        {
+            config.storage.database = Some(wa_storage::conformance::ScratchDatabase::on(&url).await.url().to_owned());
+        }
         let server = build(Server::builder(config.clone())).bind().await.expect("the server starts");
         let (stop, stopped) = oneshot::channel::<()>();
         let (address, grpc) = (server.local_addr(), server.grpc_addr());

@@ -31,8 +31,12 @@ pub mod typing_store;
 pub mod user_store;
 
 mod people;
+#[cfg(feature = "postgres")]
+mod scratch;
 mod subject;
 
+#[cfg(feature = "postgres")]
+pub use scratch::ScratchDatabase;
 pub use subject::{Outbox, Subject};
 
 /// Calls a macro with every port and its cases: the one list of them.

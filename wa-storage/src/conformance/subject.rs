@@ -77,6 +77,9 @@ pub struct Subject {
     pub rate_limiter: Arc<dyn RateLimiter>,
     /// A folder that goes with the backend.
     pub remove: Option<PathBuf>,
+    /// A database that goes with it.
+    #[cfg(feature = "postgres")]
+    pub scratch: Option<super::ScratchDatabase>,
 }
 
 impl Subject {
@@ -112,6 +115,8 @@ impl Subject {
             rate_limiter: Arc::clone(&stores.rate_limiter),
             outbox: Arc::new(Relayed(stores)),
             remove: None,
+            #[cfg(feature = "postgres")]
+            scratch: None,
         })
     }
 
@@ -119,6 +124,13 @@ impl Subject {
     #[must_use]
     pub fn removing(self, folder: PathBuf) -> Self {
         Self { remove: Some(folder), ..self }
+    }
+
+    /// Drops this database when the backend is closed.
+    #[cfg(feature = "postgres")]
+    #[must_use]
+    pub fn dropping(self, scratch: super::ScratchDatabase) -> Self {
+        Self { scratch: Some(scratch), ..self }
     }
 
     /// A new id of any type.
@@ -141,6 +153,10 @@ impl Subject {
         self.outbox.close().await;
         if let Some(folder) = &self.remove {
             std::fs::remove_dir_all(folder).expect("the folder of a closed backend is removed");
+        }
+        #[cfg(feature = "postgres")]
+        if let Some(scratch) = &self.scratch {
+            Box::pin(scratch.drop()).await;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Many appends as a constant number of statements: one lookup of repeats, places taken in memory, multi-row inserts.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -18,7 +18,7 @@ use super::statement::{Statement, joined_rows, number, padded, pieces};
 use super::writer::Tx;
 
 /// A message to be stored, as far as it could be made ready before its place is known.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Append {
     /// The message object of its event; `seq` and `rev` are still to come.
     pub(super) view: MessageView,
@@ -136,9 +136,9 @@ pub(super) fn has_repeats(appends: &[Append]) -> bool {
     !appends.iter().all(|append| keys.insert(append.key()) && ids.insert(append.view.message_id))
 }
 
-/// Stores them all, in their order, within the transaction; the answers are in that order too.
-pub(super) async fn append_all(tx: &mut Tx<'_>, appends: Vec<Append>) -> Stored<Vec<Stored<Placed>>> {
-    let mut heads = Heads::new();
+/// Stores them all, in their order, within the transaction; the answers are in that order too. The heads are those of chats
+/// that the transaction holds.
+pub(super) async fn append_all(tx: &mut Tx<'_>, heads: &mut Heads, appends: Vec<Append>) -> Stored<Vec<Stored<Placed>>> {
     let mut placed = Vec::with_capacity(appends.len());
     let mut waiting = appends.into_iter().peekable();
     while waiting.peek().is_some() {
@@ -147,7 +147,7 @@ pub(super) async fn append_all(tx: &mut Tx<'_>, appends: Vec<Append>) -> Stored<
         while let Some(next) = waiting.next_if(|next| !now.iter().any(|append| append.key() == next.key() || append.view.message_id == next.view.message_id)) {
             now.push(next);
         }
-        let (outcomes, new) = place(tx, &mut heads, now).await?;
+        let (outcomes, new) = place(tx, heads, now).await?;
         placed.extend(outcomes);
         store(tx, &new.iter().collect::<Vec<_>>()).await?;
         new.into_iter().for_each(|new| tx.announce(new.event));
@@ -157,8 +157,9 @@ pub(super) async fn append_all(tx: &mut Tx<'_>, appends: Vec<Append>) -> Stored<
 
 /// Gives each its place and revision, in their order, without storing it. None of them is a repeat of another.
 pub(super) async fn place(tx: &mut Tx<'_>, heads: &mut Heads, appends: Vec<Append>) -> Stored<(Vec<Stored<Placed>>, Vec<New>)> {
+    // The chats first: whoever waits for them finds what was stored meanwhile.
+    load_heads(tx, heads, appends.iter().map(|append| append.view.chat_id)).await?;
     let (mut stored, taken) = find_stored(tx, &appends).await?;
-    load_heads(tx, heads, &appends).await?;
     let mut placed = Vec::with_capacity(appends.len());
     let mut new = Vec::with_capacity(appends.len());
     for append in appends {
@@ -240,15 +241,21 @@ async fn find_stored(tx: &mut Tx<'_>, appends: &[Append]) -> Stored<(Vec<(Finger
     Ok((found, taken))
 }
 
-/// Reads the counters of those of these chats that are not at hand.
-async fn load_heads(tx: &mut Tx<'_>, heads: &mut Heads, appends: &[Append]) -> Stored<()> {
-    let missing: HashSet<ChatId> = appends.iter().map(|append| append.view.chat_id).filter(|chat| !heads.contains_key(chat)).collect();
+/// Reads the counters of those of these chats that are not at hand. From then on the transaction holds the chats: nobody
+/// else changes them, and who holds several took them in the order of their ids.
+pub(super) async fn load_heads(tx: &mut Tx<'_>, heads: &mut Heads, chats: impl Iterator<Item = ChatId>) -> Stored<()> {
+    let missing: BTreeSet<ChatId> = chats.filter(|chat| !heads.contains_key(chat)).collect();
     let missing: Vec<ChatId> = missing.into_iter().collect();
+    let locked = tx.dialect().locked_in_order();
     for piece in padded(&missing) {
         let query = tx
-            .build("SELECT string_agg(v.column1 || ':' || c.membership_version || ':' || c.last_seq || ':' || c.rev, '|') FROM (VALUES ")
+            .build(
+                "SELECT string_agg(head, '|') FROM (SELECT v.column1 || ':' || c.membership_version || ':' || c.last_seq || ':' || c.rev AS head FROM (VALUES ",
+            )
             .rows((0_i64..).zip(&piece).map(|(index, &&chat)| [index.into(), chat.into()]))
-            .text(") AS v JOIN chats c ON c.id = v.column2");
+            .text(") AS v JOIN chats c ON c.id = v.column2")
+            .text(locked)
+            .text(") AS heads");
         for [index, version, last_seq, rev] in joined_rows(&tx.fetch(query).await?)? {
             let Some(chat) = piece.get(usize::try_from(number(&index)?).unwrap_or(usize::MAX)) else { continue };
             heads.insert(**chat, Head { version: number(&version)?, last_seq: Seq::new(number(&last_seq)?), rev: Rev::new(number(&rev)?) });

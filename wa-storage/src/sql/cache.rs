@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher, Hash};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use moka::sync::Cache;
 use wa_core::ports::Stored;
@@ -28,10 +29,14 @@ where
     K: Hash + Eq + Copy + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// Holds entries up to this total weight.
-    pub(super) fn new(capacity: u64, weigh: fn(&V) -> u32) -> Self {
+    /// Holds entries up to this total weight, and for so long where others may change what they tell of.
+    pub(super) fn new(capacity: u64, keeps_for: Option<Duration>, weigh: fn(&V) -> u32) -> Self {
+        let entries = Cache::builder().max_capacity(capacity).weigher(move |_, value| weigh(value));
         Self {
-            entries: Cache::builder().max_capacity(capacity).weigher(move |_, value| weigh(value)).build(),
+            entries: match keeps_for {
+                Some(long) => entries.time_to_live(long).build(),
+                None => entries.build(),
+            },
             changes: (0..STRIPES).map(|_| Mutex::new(0)).collect(),
             hasher: std::hash::RandomState::new(),
         }
@@ -73,7 +78,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_load_that_a_change_overtook_is_not_kept() {
-        let kept = Kept::new(10, |_: &i32| 1);
+        let kept = Kept::new(10, None, |_: &i32| 1);
         let stale = kept.get_or_load(1, async {
             kept.forget(1);
             Ok(Some(1))

@@ -13,7 +13,7 @@ use wa_core::ports::{Change, ChangeStore, Edit, Forward, Forwarded, Outcome, Rev
 use wa_core::receipt::Status;
 use wa_core::time::Timestamp;
 
-use super::append::{self, Append, Placed};
+use super::append::{self, Append, Heads, Placed};
 use super::message_row::{self, COLUMNS_OF_M};
 use super::message_store::{bound, first, visible};
 use super::statement::Statement;
@@ -41,6 +41,12 @@ pub(super) enum Found {
 
 /// The message of a change, if the viewer can see it, and if the membership still is the one the change was decided on.
 pub(super) async fn find(tx: &mut Tx<'_>, change: &Change) -> Stored<Found> {
+    tx.hold_chat(change.viewer.chat_id).await?;
+    look_up(tx, change).await
+}
+
+/// The same, without keeping it from changing.
+async fn look_up(tx: &mut Tx<'_>, change: &Change) -> Stored<Found> {
     let query = tx.build("SELECT ").text(COLUMNS_OF_M).text(", c.membership_version FROM messages m JOIN chats c ON c.id = m.chat_id WHERE ");
     let rows = tx.fetch(visible(query, &change.viewer).text(" AND m.message_id = ").value(change.message_id)).await?;
     let Some(row) = rows.first() else {
@@ -158,7 +164,8 @@ async fn delete(tx: &mut Tx<'_>, change: Change) -> Stored<Outcome<Revision>> {
 struct Refused(Forwarded);
 
 async fn forward(tx: &mut Tx<'_>, source: Change, appends: Vec<Append>) -> Stored<Forwarded> {
-    match find(tx, &source).await? {
+    // The chats that it goes to are held in their order, and the one that it comes from is not: it is only read.
+    match look_up(tx, &source).await? {
         Found::Message(message, _) if message.is_deleted() => return Ok(Forwarded::Deleted),
         Found::Message(..) => {}
         Found::Absent => return Ok(Forwarded::Absent),
@@ -166,7 +173,7 @@ async fn forward(tx: &mut Tx<'_>, source: Change, appends: Vec<Append>) -> Store
     }
     let mut made = Vec::with_capacity(appends.len());
     let ids: Vec<_> = appends.iter().map(|append| (append.view.chat_id, append.view.message_id)).collect();
-    for (id, placed) in ids.into_iter().zip(append::append_all(tx, appends).await?) {
+    for (id, placed) in ids.into_iter().zip(append::append_all(tx, &mut Heads::new(), appends).await?) {
         let refused = |why| StoreError::other(tx.dialect().name(), Refused(why));
         match placed? {
             Placed::At(..) => made.push(id),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -25,8 +26,8 @@ const MEMBERS: u64 = 500_000;
 /// Memberships kept at hand; whoever changes one forgets it here.
 pub(super) type Memberships = Kept<ChatId, Arc<Membership>>;
 
-pub(super) fn memberships() -> Memberships {
-    Kept::new(MEMBERS, |membership| u32::try_from(membership.members.len()).unwrap_or(u32::MAX).saturating_add(1))
+pub(super) fn memberships(keeps_for: Option<Duration>) -> Memberships {
+    Kept::new(MEMBERS, keeps_for, |membership| u32::try_from(membership.members.len()).unwrap_or(u32::MAX).saturating_add(1))
 }
 
 /// Chats in SQL.

@@ -33,6 +33,7 @@ impl SqlContactStore {
 }
 
 /// A block to be set or lifted.
+#[derive(Clone)]
 struct Block {
     row_id: Uuid,
     owner: UserId,

@@ -1,5 +1,5 @@
-//! The only file that tells SQLite from PostgreSQL: opening, settings, errors, placeholders, column types. Everything
-//! above speaks [`Statement`] and [`Row`].
+//! Where SQLite and PostgreSQL are told apart: opening, settings, errors, placeholders, locks, column types; `postgres.rs`
+//! has what is PostgreSQL's alone. Everything above speaks [`Statement`] and [`Row`].
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
@@ -13,6 +13,8 @@ use wa_core::error::{StoreError, StoreErrorKind};
 use wa_core::ports::Stored;
 
 use super::deferred::Deferral;
+#[cfg(feature = "postgres")]
+use super::postgres;
 use super::statement::{Statement, Text, Value};
 use super::writer::read_through;
 use crate::migrate;
@@ -43,6 +45,9 @@ const READER_CACHE: &str = "-512";
 pub(crate) enum Dialect {
     /// SQLite.
     Sqlite,
+    /// PostgreSQL.
+    #[cfg(feature = "postgres")]
+    Postgres,
 }
 
 impl Dialect {
@@ -50,14 +55,22 @@ impl Dialect {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Sqlite => "sqlite",
+            #[cfg(feature = "postgres")]
+            Self::Postgres => "postgres",
         }
     }
 
     /// Appends the placeholder of the value with this number. Values stand in the order of their numbers.
-    pub(super) fn placeholder(self, _number: usize, text: &mut String) {
+    #[cfg_attr(not(feature = "postgres"), expect(unused_variables, reason = "SQLite counts by itself"))]
+    pub(super) fn placeholder(self, number: usize, text: &mut String) {
         match self {
             // SQLite looks named placeholders up one by one, which is quadratic in long lists; anonymous ones are free.
             Self::Sqlite => text.push('?'),
+            #[cfg(feature = "postgres")]
+            Self::Postgres => {
+                use std::fmt::Write as _;
+                let _ = write!(text, "${number}");
+            }
         }
     }
 
@@ -66,6 +79,8 @@ impl Dialect {
         match self {
             // Without IMMEDIATE the first write may fail because a snapshot was taken before.
             Self::Sqlite => "BEGIN IMMEDIATE",
+            #[cfg(feature = "postgres")]
+            Self::Postgres => "BEGIN",
         }
     }
 
@@ -73,6 +88,8 @@ impl Dialect {
     pub(super) const fn defers(self) -> bool {
         match self {
             Self::Sqlite => true,
+            #[cfg(feature = "postgres")]
+            Self::Postgres => false,
         }
     }
 
@@ -81,6 +98,9 @@ impl Dialect {
         match self {
             // IOERR
             Self::Sqlite => sqlite_code(error) == Some(10),
+            // That is the server's business.
+            #[cfg(feature = "postgres")]
+            Self::Postgres => false,
         }
     }
 
@@ -90,10 +110,55 @@ impl Dialect {
             // A statement of several rows copies every page it touches, so that it can take itself back; one of a single
             // row looks before it writes.
             Self::Sqlite => true,
+            #[cfg(feature = "postgres")]
+            Self::Postgres => false,
         }
     }
 
-    fn error(self, error: sqlx::Error) -> StoreError {
+    /// What follows a query of rows named `c`, in the order of their ids, that are not to change until the transaction ends.
+    /// Where there is one writer they cannot.
+    pub(super) const fn locked_in_order(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            #[cfg(feature = "postgres")]
+            Self::Postgres => " ORDER BY c.id FOR NO KEY UPDATE OF c",
+        }
+    }
+
+    /// What follows a query of tokens named `t`, of sessions named `s`, that are exchanged once.
+    pub(super) const fn token_locked(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            #[cfg(feature = "postgres")]
+            Self::Postgres => " FOR NO KEY UPDATE OF s, t",
+        }
+    }
+
+    /// What follows a query of accounts named `u`, in the order of their ids, that are not to be erased until the transaction
+    /// ends.
+    pub(super) const fn kept_in_order(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            #[cfg(feature = "postgres")]
+            Self::Postgres => " ORDER BY u.id FOR SHARE OF u",
+        }
+    }
+
+    /// Whether others write as well.
+    pub(super) const fn is_shared(self) -> bool {
+        match self {
+            Self::Sqlite => false,
+            #[cfg(feature = "postgres")]
+            Self::Postgres => true,
+        }
+    }
+
+    /// How old what is kept at hand may become, where others write as well.
+    pub(super) const fn keeps_for(self) -> Option<Duration> {
+        if self.is_shared() { Some(Duration::from_millis(500)) } else { None }
+    }
+
+    pub(super) fn error(self, error: sqlx::Error) -> StoreError {
         let kind = match &error {
             sqlx::Error::Database(_) => match self {
                 Self::Sqlite => match sqlite_code(&error) {
@@ -103,7 +168,12 @@ impl Dialect {
                     Some(11 | 26) => StoreErrorKind::Corrupt,
                     _ => StoreErrorKind::Other,
                 },
+                #[cfg(feature = "postgres")]
+                Self::Postgres => postgres::kind(&error),
             },
+            // How a connection ends, or cannot be made.
+            #[cfg(feature = "postgres")]
+            sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) if self == Self::Postgres => StoreErrorKind::Unavailable,
             sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => StoreErrorKind::Unavailable,
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => StoreErrorKind::Corrupt,
             _ => StoreErrorKind::Other,
@@ -120,9 +190,23 @@ fn sqlite_code(error: &sqlx::Error) -> Option<u32> {
 /// A database: how to write to it, and a pool of connections that read.
 #[derive(Debug)]
 pub(crate) struct Db {
+    backend: Backend,
+    deferral: Deferral,
+}
+
+/// What PostgreSQL needs to be awaited is boxed: SQLite's tasks are none the larger for it.
+#[derive(Debug)]
+enum Backend {
+    Sqlite(Sqlite),
+    #[cfg(feature = "postgres")]
+    Postgres(postgres::Server),
+}
+
+/// A file, or memory, of this process alone.
+#[derive(Debug)]
+struct Sqlite {
     options: SqliteConnectOptions,
     readers: SqlitePool,
-    deferral: Deferral,
     /// The write-ahead log beside the file; none of a database in memory.
     log: Option<PathBuf>,
     /// Keeps a second process off the file: caches and the order of the outbox rest on being alone.
@@ -163,7 +247,8 @@ impl Db {
         }
         first.close().await.map_err(|error| describe(Dialect::Sqlite.error(error)))?;
         let readers = pool(options.clone().create_if_missing(false).pragma("query_only", "ON"), readers);
-        Ok(Self { options: options.create_if_missing(false), readers, deferral: Deferral::new(), log: Some(log), _lock: Some(lock), _anchor: None })
+        let sqlite = Sqlite { options: options.create_if_missing(false), readers, log: Some(log), _lock: Some(lock), _anchor: None };
+        Ok(Self { backend: Backend::Sqlite(sqlite), deferral: Deferral::new() })
     }
 
     /// A database of this process alone, gone when it is closed.
@@ -176,11 +261,32 @@ impl Db {
         check_version(&mut anchor).await?;
         migrate::run_up(&mut anchor).await.map_err(|error| OpenError::of_migration(":memory:", error))?;
         let readers = pool(options.clone(), readers);
-        Ok(Self { options, readers, deferral: Deferral::new(), log: None, _lock: None, _anchor: Some(tokio::sync::Mutex::new(anchor)) })
+        let sqlite = Sqlite { options, readers, log: None, _lock: None, _anchor: Some(tokio::sync::Mutex::new(anchor)) };
+        Ok(Self { backend: Backend::Sqlite(sqlite), deferral: Deferral::new() })
+    }
+
+    /// Connects to a database on a server, and brings its schema up to date.
+    #[cfg(feature = "postgres")]
+    pub(crate) async fn open_postgres(url: &str, connections: u32) -> Result<Self, OpenError> {
+        let server = Box::pin(postgres::Server::open(url, connections)).await?;
+        Ok(Self { backend: Backend::Postgres(server), deferral: Deferral::none() })
     }
 
     pub(crate) const fn dialect(&self) -> Dialect {
-        Dialect::Sqlite
+        match &self.backend {
+            Backend::Sqlite(_) => Dialect::Sqlite,
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    /// The server, where it is one.
+    #[cfg(feature = "postgres")]
+    pub(super) const fn server(&self) -> Option<&postgres::Server> {
+        match &self.backend {
+            Backend::Sqlite(_) => None,
+            Backend::Postgres(server) => Some(server),
+        }
     }
 
     /// Starts a statement that is built of parts.
@@ -207,28 +313,54 @@ impl Db {
 
     /// Runs a query on the tables as they are, whatever is not in them yet.
     pub(super) async fn read_tables(&self, statement: Statement) -> Stored<Vec<Row>> {
-        let (text, arguments) = prepare(statement);
-        let rows = sqlx::query_with(AssertSqlSafe(text), arguments).fetch_all(&self.readers).await.map_err(|error| self.dialect().error(error))?;
-        Ok(rows.into_iter().map(Row::Sqlite).collect())
+        match &self.backend {
+            Backend::Sqlite(sqlite) => {
+                let (text, arguments) = prepare(statement);
+                let rows = sqlx::query_with(AssertSqlSafe(text), arguments).fetch_all(&sqlite.readers).await;
+                Ok(rows.map_err(|error| self.dialect().error(error))?.into_iter().map(Row::Sqlite).collect())
+            }
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(server) => Ok(Box::pin(server.fetch(statement)).await?.into_iter().map(Row::Postgres).collect()),
+        }
     }
 
     /// Opens a connection that writes.
     pub(crate) async fn writer(&self) -> Stored<Connection> {
-        let inner = connect(&self.options.clone().pragma("wal_autocheckpoint", "0").pragma("cache_spill", "OFF").pragma("cache_size", WRITER_CACHE)).await?;
-        Ok(Connection { inner, dialect: self.dialect(), broken: false, failed_io: false })
+        Ok(Connection::over(match &self.backend {
+            Backend::Sqlite(sqlite) => {
+                let options = sqlite.options.clone().pragma("wal_autocheckpoint", "0").pragma("cache_spill", "OFF").pragma("cache_size", WRITER_CACHE);
+                Inner::Sqlite(connect(&options).await?)
+            }
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(server) => Inner::Postgres(Box::pin(server.own()).await?),
+        }))
     }
 
     /// Opens a connection that copies the log into the database file, beside the one that writes.
     pub(crate) async fn copier(&self) -> Stored<Connection> {
-        let inner = connect(&self.options.clone().pragma("wal_autocheckpoint", "0")).await?;
-        Ok(Connection { inner, dialect: self.dialect(), broken: false, failed_io: false })
+        Ok(Connection::over(match &self.backend {
+            Backend::Sqlite(sqlite) => Inner::Sqlite(connect(&sqlite.options.clone().pragma("wal_autocheckpoint", "0")).await?),
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(server) => Inner::Postgres(Box::pin(server.own()).await?),
+        }))
+    }
+
+    /// A connection for one transaction.
+    #[cfg(feature = "postgres")]
+    pub(super) async fn borrow(&self) -> Stored<Connection> {
+        match self.server() {
+            Some(server) => Ok(Connection::over(Inner::Postgres(Box::pin(server.pooled()).await?))),
+            None => self.writer().await,
+        }
     }
 
     /// Makes the log durable as it reads now, after a sync of it failed: nothing may be built on what only seems stored.
     pub(crate) async fn settle(&self) -> Stored<()> {
-        match &self.log {
-            Some(log) => settle_log(log.clone()).await.map_err(|error| StoreError::unavailable(self.dialect().name(), error)),
-            None => Ok(()),
+        match &self.backend {
+            Backend::Sqlite(Sqlite { log: Some(log), .. }) => {
+                settle_log(log.clone()).await.map_err(|error| StoreError::unavailable(self.dialect().name(), error))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -237,16 +369,28 @@ impl Db {
     }
 
     pub(crate) fn pool_use(&self) -> PoolUse {
-        PoolUse { open: self.readers.size(), idle: u32::try_from(self.readers.num_idle()).unwrap_or(u32::MAX) }
+        match &self.backend {
+            Backend::Sqlite(sqlite) => PoolUse { open: sqlite.readers.size(), idle: u32::try_from(sqlite.readers.num_idle()).unwrap_or(u32::MAX) },
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(server) => server.pool_use(),
+        }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.readers.is_closed()
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.readers.is_closed(),
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(server) => server.is_closed(),
+        }
     }
 
     /// Closes the readers; afterwards every read is refused as unavailable.
     pub(crate) async fn close(&self) {
-        self.readers.close().await;
+        match &self.backend {
+            Backend::Sqlite(sqlite) => sqlite.readers.close().await,
+            #[cfg(feature = "postgres")]
+            Backend::Postgres(server) => Box::pin(server.close()).await,
+        }
     }
 }
 
@@ -286,15 +430,47 @@ impl Log {
 /// The connection that writes.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    inner: SqliteConnection,
-    dialect: Dialect,
+    inner: Inner,
     broken: bool,
     failed_io: bool,
+    #[cfg(feature = "postgres")]
+    failed: Failed,
+}
+
+/// What failed on a connection to PostgreSQL since its transaction began.
+#[cfg(feature = "postgres")]
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Failed {
+    /// Any statement: such a transaction is taken back even by a commit.
+    pub(super) any: bool,
+    /// One for what others did at the same moment: the transaction may well succeed when it is tried again.
+    pub(super) passing: bool,
+}
+
+#[derive(Debug)]
+enum Inner {
+    Sqlite(SqliteConnection),
+    #[cfg(feature = "postgres")]
+    Postgres(postgres::Link),
 }
 
 impl Connection {
+    const fn over(inner: Inner) -> Self {
+        Self {
+            inner,
+            broken: false,
+            failed_io: false,
+            #[cfg(feature = "postgres")]
+            failed: Failed { any: false, passing: false },
+        }
+    }
+
     pub(crate) const fn dialect(&self) -> Dialect {
-        self.dialect
+        match &self.inner {
+            Inner::Sqlite(_) => Dialect::Sqlite,
+            #[cfg(feature = "postgres")]
+            Inner::Postgres(_) => Dialect::Postgres,
+        }
     }
 
     /// Whether the database failed under it, as opposed to refusing a statement. Its transaction may be gone, so
@@ -306,6 +482,12 @@ impl Connection {
     /// Whether the operating system failed to read, write or sync for it, so that the file may hold less than it seems to.
     pub(crate) const fn has_failed_io(&self) -> bool {
         self.failed_io
+    }
+
+    /// What failed since this was asked last.
+    #[cfg(feature = "postgres")]
+    pub(super) fn take_failed(&mut self) -> Failed {
+        std::mem::take(&mut self.failed)
     }
 
     /// How long the log is.
@@ -324,39 +506,85 @@ impl Connection {
 
     /// Runs a statement and returns its rows.
     pub(crate) async fn fetch(&mut self, statement: Statement) -> Stored<Vec<Row>> {
-        let (text, arguments) = prepare(statement);
-        let result = sqlx::query_with(AssertSqlSafe(text), arguments).fetch_all(&mut self.inner).await;
-        Ok(self.judge(result)?.into_iter().map(Row::Sqlite).collect())
+        match &mut self.inner {
+            Inner::Sqlite(inner) => {
+                let (text, arguments) = prepare(statement);
+                let result = sqlx::query_with(AssertSqlSafe(text), arguments).fetch_all(inner).await;
+                Ok(self.judge(result)?.into_iter().map(Row::Sqlite).collect())
+            }
+            #[cfg(feature = "postgres")]
+            Inner::Postgres(inner) => {
+                let result = Box::pin(inner.fetch(statement)).await;
+                Ok(self.judge(result)?.into_iter().map(Row::Postgres).collect())
+            }
+        }
     }
 
     /// Runs a statement and returns how many rows it changed.
     pub(crate) async fn execute(&mut self, statement: Statement) -> Stored<u64> {
-        let (text, arguments) = prepare(statement);
-        let result = sqlx::query_with(AssertSqlSafe(text), arguments).execute(&mut self.inner).await;
-        Ok(self.judge(result)?.rows_affected())
+        match &mut self.inner {
+            Inner::Sqlite(inner) => {
+                let (text, arguments) = prepare(statement);
+                let result = sqlx::query_with(AssertSqlSafe(text), arguments).execute(inner).await;
+                Ok(self.judge(result)?.rows_affected())
+            }
+            #[cfg(feature = "postgres")]
+            Inner::Postgres(inner) => {
+                let result = Box::pin(inner.execute(statement)).await;
+                self.judge(result)
+            }
+        }
     }
 
     /// Writes what the log holds into the database file, and closes.
-    pub(crate) async fn close(mut self) -> Stored<()> {
-        if !self.broken {
-            sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut self.inner).await.map_err(|error| self.dialect.error(error))?;
+    pub(crate) async fn close(self) -> Stored<()> {
+        match self.inner {
+            Inner::Sqlite(mut inner) => {
+                let error = |error| Dialect::Sqlite.error(error);
+                if !self.broken {
+                    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut inner).await.map_err(error)?;
+                }
+                inner.close().await.map_err(error)
+            }
+            #[cfg(feature = "postgres")]
+            Inner::Postgres(inner) => {
+                Box::pin(inner.close()).await;
+                Ok(())
+            }
         }
-        self.inner.close().await.map_err(|error| self.dialect.error(error))
     }
 
     /// Lets go of a broken connection, and with it of whatever its transaction held.
     pub(crate) async fn abandon(self) {
-        if let Ok(Err(error)) = tokio::time::timeout(LOCK_WAIT, self.inner.close_hard()).await {
-            tracing::debug!(%error, "a broken connection was not closed cleanly");
+        match self.inner {
+            Inner::Sqlite(inner) => {
+                if let Ok(Err(error)) = tokio::time::timeout(LOCK_WAIT, inner.close_hard()).await {
+                    tracing::debug!(%error, "a broken connection was not closed cleanly");
+                }
+            }
+            #[cfg(feature = "postgres")]
+            Inner::Postgres(inner) => inner.abandon(),
         }
     }
 
     fn judge<T>(&mut self, result: Result<T, sqlx::Error>) -> Stored<T> {
+        let dialect = self.dialect();
         result.map_err(|error| {
-            self.failed_io |= self.dialect.is_failed_io(&error);
-            let error = self.dialect.error(error);
-            self.broken |= error.kind != StoreErrorKind::Other;
-            error
+            self.failed_io |= dialect.is_failed_io(&error);
+            match dialect {
+                Dialect::Sqlite => {
+                    let error = dialect.error(error);
+                    self.broken |= error.kind != StoreErrorKind::Other;
+                    error
+                }
+                #[cfg(feature = "postgres")]
+                Dialect::Postgres => {
+                    self.broken |= postgres::is_lost(&error);
+                    self.failed.any = true;
+                    self.failed.passing |= postgres::is_passing(&error);
+                    dialect.error(error)
+                }
+            }
         })
     }
 }
@@ -365,12 +593,17 @@ impl Connection {
 #[derive(Debug)]
 pub(crate) enum Row {
     Sqlite(SqliteRow),
+    #[cfg(feature = "postgres")]
+    Postgres(sqlx::postgres::PgRow),
 }
 
 macro_rules! column {
     ($row:expr, $column:expr, $type:ty) => {
         match $row {
             Row::Sqlite(row) => row.try_get::<$type, _>($column).map_err(|error| Dialect::Sqlite.error(error)),
+            // Unchecked, as numbers come in several widths; what cannot be read still is an error.
+            #[cfg(feature = "postgres")]
+            Row::Postgres(row) => row.try_get_unchecked::<$type, _>($column).map_err(|error| Dialect::Postgres.error(error)),
         }
     };
 }
@@ -412,6 +645,8 @@ impl Row {
     pub(crate) fn corrupt(&self, what: &'static str) -> StoreError {
         match self {
             Self::Sqlite(_) => StoreError::corrupt(Dialect::Sqlite.name(), what),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => StoreError::corrupt(Dialect::Postgres.name(), what),
         }
     }
 }

@@ -185,6 +185,12 @@ impl Deferral {
         Self { logged: AtomicI64::new(1), applied: AtomicI64::new(0), writer: OnceLock::new() }
     }
 
+    /// Where everything goes to its tables at once.
+    #[cfg(feature = "postgres")]
+    pub(super) const fn none() -> Self {
+        Self { logged: AtomicI64::new(0), applied: AtomicI64::new(0), writer: OnceLock::new() }
+    }
+
     /// Names the writer to be asked. Before that, nobody waits.
     pub(super) fn of(&self, writer: mpsc::WeakSender<Job>) {
         // There is one writer, and it says so once.

@@ -62,6 +62,7 @@ async fn register(tx: &mut Tx<'_>, new: NewDeviceToken) -> Stored<Option<DeviceT
         return Ok(None);
     }
     let PushAddress { token, keys } = &new.address;
+    tx.hold_name(token).await?;
     // What waits for a device that is somebody else's now is not for them.
     let take_over = Statement::fixed("DELETE FROM device_tokens WHERE token = $1 AND user_id <> $2");
     tx.execute(take_over.bind(token.as_str()).bind(new.user_id)).await?;

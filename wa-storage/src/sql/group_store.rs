@@ -15,7 +15,7 @@ use wa_core::ports::{Applied, Command, Env, EnvExt as _, GroupStore, NewGroup, S
 use wa_core::receipt::Status;
 use wa_core::time::Timestamp;
 
-use super::append::{self, Append};
+use super::append::{self, Append, Heads};
 use super::chat_store::{MEMBERSHIP, Memberships, membership};
 use super::db::Db;
 use super::message_store::first;
@@ -91,11 +91,11 @@ impl Making<'_> {
     }
 }
 
-/// Whether all of these have an account.
+/// Whether all of these have an account, which they then keep until the transaction ends.
 async fn all_exist(tx: &mut Tx<'_>, users: &[UserId]) -> Stored<bool> {
     for piece in pieces(users) {
-        let query = tx.build("SELECT COUNT(*) FROM (VALUES ").rows(piece.iter().map(|&user| [user.into()]));
-        let query = query.text(") AS v CROSS JOIN users u WHERE u.id = v.column1 AND NOT u.is_deleted");
+        let query = tx.build("SELECT COUNT(*) FROM (SELECT u.id FROM (VALUES ").rows(piece.iter().map(|&user| [user.into()]));
+        let query = query.text(") AS v CROSS JOIN users u WHERE u.id = v.column1 AND NOT u.is_deleted").text(tx.dialect().kept_in_order()).text(") AS kept");
         let count = first(&tx.fetch(query).await?, |row| row.int(0))?;
         if count != i64::try_from(piece.len()).ok() {
             return Ok(false);
@@ -139,7 +139,7 @@ async fn create(tx: &mut Tx<'_>, group: NewGroup, env: &dyn Env) -> Stored<Appli
     let making = Making { chat_id, kind: ChatKind::Group, version, by: created_by, by_name, at, env };
     let roles: Vec<(UserId, Role)> = members.iter().map(|member| (member.user_id, member.role)).collect();
     let_in(tx, &making, &roles, view.auto_delete_timer.as_str(), Seq::ZERO).await?;
-    append::append_all(tx, vec![making.note(note_id, note, None)]).await?.into_iter().try_for_each(|placed| placed.map(drop))?;
+    append::append_all(tx, &mut Heads::new(), vec![making.note(note_id, note, None)]).await?.into_iter().try_for_each(|placed| placed.map(drop))?;
     tx.execute(Statement::fixed("UPDATE chats SET rev = $2 WHERE id = $1").bind(chat_id).bind(NewGroup::REV)).await?;
     let profile = GroupProfile { name: view.name.clone(), ..GroupProfile::default() };
     making.announce(tx, Fact::ChatCreated { chat_id, created_by, group: Some(view) });
@@ -196,7 +196,7 @@ async fn change(tx: &mut Tx<'_>, command: Command, env: &dyn Env) -> Stored<Appl
         return Ok(Applied::Done);
     }
     let notes: Vec<Append> = change.notes.into_iter().map(|note| making.note(env.new_id(), note, change.withheld_from)).collect();
-    append::append_all(tx, notes).await?.into_iter().try_for_each(|placed| placed.map(drop))?;
+    append::append_all(tx, &mut Heads::new(), notes).await?.into_iter().try_for_each(|placed| placed.map(drop))?;
     let members: Vec<(UserId, Role)> = joining.into_iter().map(|user| (user, Role::Member)).collect();
     let_in(tx, &making, &members, membership.auto_delete_timer.as_str(), last_seq).await?;
     let raise = Statement::fixed("UPDATE chats SET rev = rev + $2, membership_version = membership_version + 1, updated_at = $3 WHERE id = $1 RETURNING rev");
@@ -331,7 +331,7 @@ impl GroupStore for SqlGroupStore {
     async fn change(&self, command: Command) -> Stored<Applied> {
         let (memberships, env, chat) = (Arc::clone(&self.memberships), Arc::clone(&self.env), command.chat_id);
         self.writer
-            .run(move |tx| {
+            .run_once(move |tx| {
                 tx.when_settled(move || memberships.forget(chat));
                 Box::pin(async move { change(tx, command, &*env).await })
             })
@@ -339,7 +339,7 @@ impl GroupStore for SqlGroupStore {
     }
 
     async fn set_invite(&self, command: Command, invite: Option<InviteHash>) -> Stored<Applied> {
-        self.writer.run(move |tx| Box::pin(set_invite(tx, command, invite))).await
+        self.writer.run_once(move |tx| Box::pin(set_invite(tx, command, invite))).await
     }
 
     async fn invited_to(&self, invite: InviteHash) -> Stored<Option<ChatId>> {

@@ -145,7 +145,7 @@ impl MediaUses for SqlMediaUses {
 
     async fn shown_by(&self, media: &Media, limit: usize) -> Stored<Vec<Showing>> {
         let query = Statement::fixed(
-            "SELECT id, NULL, NULL FROM users WHERE avatar_url = $1 AND avatar_url <> '' AND id = $2
+            "SELECT id, CAST(NULL AS UUID), NULL FROM users WHERE avatar_url = $1 AND avatar_url <> '' AND id = $2
              UNION ALL SELECT user_id, NULL, MAX(expires_at) FROM statuses WHERE media_id = $4 AND user_id = $2 GROUP BY user_id
              UNION ALL SELECT NULL, g.chat_id, NULL FROM groups g WHERE g.avatar_url = $1 AND g.avatar_url <> ''
              AND EXISTS (SELECT 1 FROM chat_participants p WHERE p.chat_id = g.chat_id AND p.user_id = $2) LIMIT $3",

@@ -259,6 +259,7 @@ impl MessageStore for SqlMessageStore {
         self.writer
             .run(move |tx| {
                 Box::pin(async move {
+                    tx.hold_chat(viewer.chat_id).await?;
                     // Only a message that can be seen is not hidden yet.
                     let query = visible(tx.build("SELECT m.seq FROM messages m WHERE "), &viewer).text(" AND m.message_id = ").value(id);
                     let Some(seq) = first(&tx.fetch(query).await?, |row| row.int(0))? else {

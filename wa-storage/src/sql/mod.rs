@@ -12,10 +12,18 @@ mod deferred;
 mod device_token_store;
 mod group_store;
 mod indexer;
+#[cfg(feature = "postgres")]
+mod lanes;
+#[cfg(feature = "postgres")]
+mod leader;
 mod media_store;
 mod message_row;
 mod message_store;
 mod places;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(all(test, feature = "postgres", feature = "conformance"))]
+mod postgres_tests;
 mod push_queue;
 mod receipt_store;
 mod receive;
@@ -40,6 +48,8 @@ use wa_core::ports::{
 pub use db::PoolUse;
 pub(crate) use db::{Db, tear_down_file};
 pub use indexer::Indexer;
+#[cfg(feature = "postgres")]
+pub(crate) use postgres::tear_down as tear_down_postgres;
 pub use relay::Relay;
 use statement::Statement;
 use writer::Writer;
@@ -79,8 +89,8 @@ impl SqlStores {
         let (handoff, relay_end) = relay::channel();
         let places = Arc::default();
         let writer = Arc::new(Writer::start(Arc::clone(&db), Arc::clone(&env), handoff, Arc::clone(&places)));
-        let memberships = Arc::new(chat_store::memberships());
-        let kept_sessions = Arc::new(session_store::sessions());
+        let memberships = Arc::new(chat_store::memberships(db.dialect().keeps_for()));
+        let kept_sessions = Arc::new(session_store::sessions(db.dialect().keeps_for()));
         let both = || (Arc::clone(&db), Arc::clone(&writer));
         let (messages, receipts, chats, groups, users, contacts, sessions) = (both(), both(), both(), both(), both(), both(), both());
         let search = Arc::new(search_store::SqlSearchStore::new(Arc::clone(&db), Arc::clone(&writer), Arc::clone(&env)));

@@ -1,6 +1,6 @@
 //! Pushes that wait, in SQL. The tables are apart from those of messages; only what a push tells of is read there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -56,6 +56,17 @@ fn values(note: &Note) -> [Value; 8] {
     ]
 }
 
+/// Cuts where a note would meet one of the same row: a statement changes a row once.
+fn waves(mut notes: &[Note]) -> impl Iterator<Item = &[Note]> {
+    std::iter::from_fn(move || {
+        let mut rows = HashSet::with_capacity(notes.len());
+        let fits = notes.iter().take_while(|note| rows.insert((note.user_id, note.chat_id, note.kind.as_str()))).count();
+        let (wave, rest) = notes.split_at(fits);
+        notes = rest;
+        (fits > 0).then_some(wave)
+    })
+}
+
 impl SqlPushQueue {
     pub(super) const fn new(db: Arc<Db>, writer: Arc<Writer>) -> Self {
         Self { db, writer }
@@ -94,7 +105,7 @@ impl PushQueue for SqlPushQueue {
             self.writer
                 .run_apart(move |tx| {
                     Box::pin(async move {
-                        for piece in pieces(&some) {
+                        for piece in waves(&some).flat_map(pieces) {
                             let insert = tx
                                 .build(
                                     "INSERT INTO push_queue (token_id, chat_id, kind, is_web, done, up_to, by_user, due_at, noted_at)

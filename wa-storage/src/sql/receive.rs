@@ -18,7 +18,7 @@ use super::statement::{Statement, Value, joined_rows, number, padded, pieces};
 use super::writer::Tx;
 
 /// A receipt, and the id of its first event.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Receive {
     pub(super) receipt: NewReceipt,
     pub(super) event_id: EventId,

@@ -12,6 +12,8 @@ use wa_core::event::Event;
 use wa_core::ports::{EventBus, Stored};
 
 use super::db::Db;
+#[cfg(feature = "postgres")]
+use super::leader;
 use super::statement::Statement;
 use super::writer::Writer;
 
@@ -19,14 +21,14 @@ use super::writer::Writer;
 const WAITING: usize = 256;
 
 /// Rows of the outbox read at a time.
-const ROWS: i64 = 32;
+pub(super) const ROWS: i64 = 32;
 
 /// How long after the last commit published rows are deleted, where no further commit does it along the way.
 const IDLE: Duration = Duration::from_millis(250);
 
 /// The pauses between attempts at a bus or a database that fails.
-const PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const PAUSE: Duration = Duration::from_millis(50);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Where a group stands in the outbox.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +41,7 @@ pub(super) struct Position {
 
 /// Counters that writer and relay share.
 #[derive(Debug, Default)]
-struct Progress {
+pub(super) struct Progress {
     committed: AtomicI64,
     published: AtomicI64,
     /// Up to here the bus answers for what it was given.
@@ -62,6 +64,19 @@ struct Bus(OnceLock<Arc<dyn EventBus>>);
 impl std::fmt::Debug for Bus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Bus")
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl Progress {
+    /// Says how many rows wait, where they are counted in the table.
+    pub(super) fn set_depth(&self, rows: i64) {
+        self.committed.store(rows, Ordering::Relaxed);
+    }
+
+    /// Returns when somebody of this process committed events since the last time.
+    pub(super) async fn woken(&self) {
+        self.wake.notified().await;
     }
 }
 
@@ -91,6 +106,12 @@ impl Handoff {
         self.progress.wake.notify_one();
     }
 
+    /// Tells the relay to look at the table.
+    #[cfg(feature = "postgres")]
+    pub(super) fn wake(&self) {
+        self.progress.wake.notify_one();
+    }
+
     /// Every row up to this one is settled and can be deleted.
     pub(super) fn settled(&self) -> i64 {
         self.progress.settled.load(Ordering::Acquire)
@@ -102,7 +123,8 @@ impl Handoff {
     }
 }
 
-/// Publishes committed events. Exactly one [`Self::run`] must be under way for events to flow.
+/// Publishes committed events. Exactly one [`Self::run`] of a process must be under way for events to flow. Where several
+/// processes share a database, one of them publishes for all.
 #[derive(Debug)]
 pub struct Relay {
     db: Arc<Db>,
@@ -145,6 +167,10 @@ impl Relay {
         // A later run has the same one.
         let _ = self.progress.bus.0.set(Arc::clone(&bus));
         let mut shutdown = std::pin::pin!(shutdown);
+        #[cfg(feature = "postgres")]
+        if let Some(server) = self.db.server() {
+            return Box::pin(leader::run(server, &self.progress, &*bus, shutdown)).await;
+        }
         self.catch_up(&*bus).await;
         loop {
             self.settle(&*bus);

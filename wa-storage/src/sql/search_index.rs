@@ -1,16 +1,15 @@
-//! The index of words as SQLite's FTS5 keeps it: the only file that speaks its language. Words are made by the core; each
-//! is stored behind the key of its chat, so that every list of places that a search reads belongs to one chat.
+//! The index of words as SQLite's FTS5 and PostgreSQL's text search keep it: the only file that speaks their languages. Words
+//! are made by the core; each is stored behind the key of its chat, so that every list of places that a search reads belongs
+//! to one chat.
 
 use wa_core::message::Seq;
 use wa_core::ports::Viewer;
 use wa_core::search::{Clause, SearchTerms, Searchable};
 
+use super::db::Dialect;
 use super::message_row::COLUMNS_OF_M;
 use super::message_store::visible;
 use super::statement::Statement;
-
-/// Inserts an id and what [`words`] makes.
-pub(super) const INSERT: &str = "INSERT INTO search_index (rowid, words)";
 
 /// Removes the ids that follow.
 pub(super) const DELETE: &str = "DELETE FROM search_index WHERE rowid IN (";
@@ -58,39 +57,103 @@ impl Shelf {
     }
 }
 
-/// The words of a message, for [`INSERT`]. Between its texts the key stands alone, so that no phrase spans two of them.
-pub(super) fn words(shelf: Shelf, message: &Searchable) -> String {
-    let key = shelf.key();
-    let mut text = String::new();
-    for words in message.texts() {
-        for word in words.iter().map(String::as_str).chain([""]) {
-            text.push_str(&key);
-            text.push_str(word);
+/// The words of a message in their order, each behind the key of its chat.
+#[derive(Debug, Clone)]
+pub(super) struct Words(Vec<String>);
+
+impl Words {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// As the database takes them.
+    fn written(&self, dialect: Dialect) -> String {
+        let mut text = String::new();
+        for (index, word) in self.0.iter().enumerate() {
+            match dialect {
+                Dialect::Sqlite => text.push_str(word),
+                #[cfg(feature = "postgres")]
+                Dialect::Postgres => {
+                    use std::fmt::Write as _;
+                    let _ = write!(text, "{}:{}", quoted(word), index + 1);
+                }
+            }
             text.push(' ');
         }
+        text
     }
-    text
 }
 
-/// What finds the terms in this chat. Words hold nothing that FTS5 would read as anything else.
-fn expression(shelf: Shelf, terms: &SearchTerms) -> String {
+/// A word in a text of PostgreSQL's `tsvector` or `tsquery`.
+#[cfg(feature = "postgres")]
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+/// The words of what a message says. Between its texts the key stands alone, so that no phrase spans two of them.
+pub(super) fn words(shelf: Shelf, messages: impl Iterator<Item = Searchable>) -> Words {
+    let key = shelf.key();
+    let mut all = Vec::new();
+    for message in messages {
+        for words in message.texts() {
+            all.extend(words.iter().map(String::as_str).chain([""]).map(|word| format!("{key}{word}")));
+        }
+    }
+    Words(all)
+}
+
+/// Inserts ids and their words.
+pub(super) fn insert(dialect: Dialect, rows: &[(i64, Words)]) -> Statement {
+    let values = rows.iter().map(|(id, words)| [(*id).into(), words.written(dialect).into()]);
+    match dialect {
+        Dialect::Sqlite => Statement::insert(dialect, "INSERT INTO search_index (rowid, words)", values, ""),
+        #[cfg(feature = "postgres")]
+        Dialect::Postgres => {
+            Statement::build(dialect, "INSERT INTO search_index (rowid, words) SELECT v.column1, v.column2::tsvector FROM (VALUES ").rows(values).text(") AS v")
+        }
+    }
+}
+
+/// What finds the terms in this chat. Words hold nothing that a database would read as anything else.
+fn expression(dialect: Dialect, shelf: Shelf, terms: &SearchTerms) -> String {
     let key = shelf.key();
     let clause = |clause: &Clause| {
-        let words: Vec<String> = clause.words.iter().map(|word| format!("{key}{word}")).collect();
-        format!("\"{}\"{}", words.join(" "), if clause.is_open { " *" } else { "" })
+        let words = clause.words.iter().map(|word| format!("{key}{word}"));
+        match dialect {
+            Dialect::Sqlite => format!("\"{}\"{}", words.collect::<Vec<_>>().join(" "), if clause.is_open { " *" } else { "" }),
+            #[cfg(feature = "postgres")]
+            Dialect::Postgres => {
+                format!("({}{})", words.map(|word| quoted(&word)).collect::<Vec<_>>().join(" <-> "), if clause.is_open { ":*" } else { "" })
+            }
+        }
     };
-    terms.clauses().iter().map(clause).collect::<Vec<_>>().join(" AND ")
+    let both = match dialect {
+        Dialect::Sqlite => " AND ",
+        #[cfg(feature = "postgres")]
+        Dialect::Postgres => " & ",
+    };
+    terms.clauses().iter().map(clause).collect::<Vec<_>>().join(both)
 }
 
 /// Appends a query for the newest messages of the viewer's chat that hold the terms and that the viewer can see. The
 /// columns are those of a message.
-pub(super) fn push_matches(statement: Statement, shelf: Shelf, terms: &SearchTerms, viewer: &Viewer, below: Option<Seq>, limit: i64) -> Statement {
+pub(super) fn push_matches(
+    statement: Statement,
+    dialect: Dialect,
+    shelf: Shelf,
+    terms: &SearchTerms,
+    viewer: &Viewer,
+    below: Option<Seq>,
+    limit: i64,
+) -> Statement {
     // The cross join says what to start from: the index, from its newest place downwards, until there are enough.
+    let statement = statement.text("SELECT * FROM (SELECT ").text(COLUMNS_OF_M).text(" FROM search_index f CROSS JOIN messages m WHERE ");
+    let statement = match dialect {
+        Dialect::Sqlite => statement.text("f.search_index MATCH ").value(expression(dialect, shelf, terms)),
+        #[cfg(feature = "postgres")]
+        Dialect::Postgres => statement.text("f.words @@ CAST(").value(expression(dialect, shelf, terms)).text(" AS tsquery)"),
+    };
     let statement = statement
-        .text("SELECT * FROM (SELECT ")
-        .text(COLUMNS_OF_M)
-        .text(" FROM search_index f CROSS JOIN messages m WHERE f.search_index MATCH ")
-        .value(expression(shelf, terms))
         .text(" AND f.rowid > ")
         .value(shelf.id(viewer.above))
         .text(" AND f.rowid < ")
@@ -98,7 +161,7 @@ pub(super) fn push_matches(statement: Statement, shelf: Shelf, terms: &SearchTer
         .text(" AND m.seq = f.rowid - ")
         .value(shelf.start())
         .text(" AND m.payload IS NOT NULL AND ");
-    visible(statement, viewer).text(" ORDER BY f.rowid DESC LIMIT ").value(limit).text(")")
+    visible(statement, viewer).text(" ORDER BY f.rowid DESC LIMIT ").value(limit).text(") AS found")
 }
 
 #[cfg(test)]

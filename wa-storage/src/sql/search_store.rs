@@ -15,7 +15,7 @@ use wa_core::time::Timestamp;
 
 use super::db::{Db, Row};
 use super::message_row;
-use super::search_index::{self, Shelf};
+use super::search_index::{self, Shelf, Words};
 use super::statement::{Statement, pieces};
 use super::writer::{Tx, Writer};
 
@@ -53,7 +53,7 @@ struct Progress {
 }
 
 /// What brings a chat's part of the index further.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Step {
     shelf: Shelf,
     from: Rev,
@@ -61,7 +61,7 @@ struct Step {
     last_seq: Seq,
     /// Rows that are replaced or go.
     removed: Vec<i64>,
-    added: Vec<(i64, String)>,
+    added: Vec<(i64, Words)>,
     expiring: Vec<(Timestamp, i64)>,
 }
 
@@ -108,7 +108,7 @@ impl SqlSearchStore {
                 .db
                 .build("SELECT c.id, c.rev, s.number, COALESCE(s.rev, 0), COALESCE(s.last_seq, 0) FROM (VALUES ")
                 .rows(piece.iter().map(|&chat| [chat.into()]))
-                .text(") AS v CROSS JOIN chats c ON c.id = v.column1 LEFT JOIN search_chats s ON s.chat_id = c.id");
+                .text(") AS v CROSS JOIN chats c LEFT JOIN search_chats s ON s.chat_id = c.id WHERE c.id = v.column1");
             for row in self.db.read(query).await? {
                 found.push(Progress {
                     chat_id: row.id(0)?,
@@ -292,7 +292,7 @@ fn step(shelf: Shelf, progress: &Progress, to: Rev, changes: &[Change], indexed:
         if change.expires_at.is_some_and(|at| at <= now) {
             continue;
         }
-        let words: String = change.contents.iter().map(|content| search_index::words(shelf, &Searchable::of(content))).collect();
+        let words = search_index::words(shelf, change.contents.iter().map(Searchable::of));
         if !words.is_empty() {
             step.added.push((id, words));
             step.expiring.extend(change.expires_at.map(|at| (at, id)));
@@ -321,10 +321,9 @@ async fn apply(tx: &mut Tx<'_>, steps: Vec<Step>) -> Stored<()> {
         let insert = Statement::insert(tx.dialect(), "INSERT INTO search_expiring (expires_at, id)", rows, " ON CONFLICT (expires_at, id) DO NOTHING");
         tx.execute(insert).await?;
     }
-    let added: Vec<(i64, String)> = steps.into_iter().flat_map(|step| step.added).collect();
+    let added: Vec<(i64, Words)> = steps.into_iter().flat_map(|step| step.added).collect();
     for piece in pieces(&added) {
-        let rows = piece.iter().map(|(id, words)| [(*id).into(), words.as_str().into()]);
-        tx.execute(Statement::insert(tx.dialect(), search_index::INSERT, rows, "")).await?;
+        tx.execute(search_index::insert(tx.dialect(), piece)).await?;
     }
     Ok(())
 }
@@ -360,7 +359,7 @@ impl SearchStore for SqlSearchStore {
             let mut query = self.db.build("");
             for (index, (shelf, viewer)) in piece.iter().enumerate() {
                 let joined = if index > 0 { query.text(" UNION ALL ") } else { query };
-                query = search_index::push_matches(joined, *shelf, terms, viewer, bounds.below, per_chat);
+                query = search_index::push_matches(joined, self.db.dialect(), *shelf, terms, viewer, bounds.below, per_chat);
             }
             let rows = self.db.read(query).await?;
             found.extend(rows.iter().map(|row| message_row::read(row, 0, viewers[0].user_id)).collect::<Stored<Vec<Message>>>()?);

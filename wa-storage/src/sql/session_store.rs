@@ -1,6 +1,7 @@
 //! Devices, sessions and refresh tokens in SQL.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -22,8 +23,8 @@ use super::writer::{Tx, Writer};
 /// Sessions kept at hand; whoever changes one forgets it here.
 pub(super) type Sessions = Kept<DeviceId, Arc<Session>>;
 
-pub(super) fn sessions() -> Sessions {
-    Kept::new(100_000, |_| 1)
+pub(super) fn sessions(keeps_for: Option<Duration>) -> Sessions {
+    Kept::new(100_000, keeps_for, |_| 1)
 }
 
 /// Sessions in SQL.
@@ -78,11 +79,14 @@ async fn end(tx: &mut Tx<'_>, user: UserId, devices: &[DeviceId], event_id: Even
 }
 
 async fn rotate(tx: &mut Tx<'_>, rotation: &NewRotation, token_id: Uuid) -> Stored<Rotation> {
-    let query = Statement::fixed(
-        "SELECT s.device_id, s.user_id, u.phone, s.name, s.platform, s.created_at, s.last_active_at, s.revoked_at, t.expires_at, t.rotated_at, t.repeat_key
-         FROM refresh_tokens t JOIN sessions s ON s.device_id = t.session_id JOIN users u ON u.id = s.user_id WHERE t.token_hash = $1",
-    );
-    let rows = tx.fetch(query.bind(rotation.old.as_str())).await?;
+    let query = tx
+        .build(
+            "SELECT s.device_id, s.user_id, u.phone, s.name, s.platform, s.created_at, s.last_active_at, s.revoked_at, t.expires_at, t.rotated_at, t.repeat_key
+             FROM refresh_tokens t JOIN sessions s ON s.device_id = t.session_id JOIN users u ON u.id = s.user_id WHERE t.token_hash = ",
+        )
+        .value(rotation.old.as_str())
+        .text(tx.dialect().token_locked());
+    let rows = tx.fetch(query).await?;
     let Some(row) = rows.first() else {
         return Ok(Rotation::Refused);
     };

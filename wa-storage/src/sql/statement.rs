@@ -99,14 +99,14 @@ macro_rules! ids {
 ids!(UserId, DeviceId, ChatId, MessageId, MediaId, PushTokenId, StatusId);
 
 /// A statement: its text and the values bound to it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Statement {
     pub(super) text: Text,
     pub(super) values: Vec<Value>,
 }
 
 /// Fixed texts name their values `$1`, `$2` …; built ones use whatever placeholder the database reads fastest.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Text {
     Fixed(&'static str),
     Built(Dialect, String),

@@ -52,6 +52,7 @@ impl StatusStore for SqlStatusStore {
         self.writer
             .run_apart(move |tx| {
                 Box::pin(async move {
+                    tx.hold_user(status.user_id).await?;
                     let shown = Statement::fixed("SELECT COUNT(*) FROM statuses WHERE user_id = $1 AND expires_at > $2");
                     let shown = first(&tx.fetch(shown.bind(status.user_id).bind(status.created_at)).await?, |row| row.int(0))?;
                     if shown.unwrap_or(0) >= bound(most) {

@@ -68,7 +68,7 @@ impl House {
         let writer = Arc::clone(&self.stores.database.writer);
         let held = tokio::spawn(async move {
             writer
-                .run(move |_| {
+                .run_once(move |_| {
                     Box::pin(async move {
                         let _ = started.send(());
                         let _ = wait.await;

@@ -182,6 +182,8 @@ impl UserStore for SqlUserStore {
         self.writer
             .run(move |tx| {
                 Box::pin(async move {
+                    // Nobody lets them into a group meanwhile.
+                    tx.hold_user(id).await?;
                     let groups = Statement::fixed(
                         "SELECT p.chat_id FROM chat_participants p JOIN chats c ON c.id = p.chat_id WHERE p.user_id = $1 AND p.left_seq IS NULL AND c.type = 'group'",
                     );

@@ -1,6 +1,7 @@
 //! The one writer with group commit: whatever waits is taken together and committed as one transaction, then everybody
 //! is answered. A failing piece of work fails alone; a failing commit fails the whole group and costs the connection.
-//! Messages and deliveries of a group that holds nothing else are only written to the outbox; see `deferred.rs`.
+//! Messages and deliveries of a group that holds nothing else are only written to the outbox; see `deferred.rs`. Where
+//! others write as well, the jobs go other ways; see `lanes.rs`.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -11,12 +12,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use wa_core::error::{StoreError, StoreErrorKind};
 use wa_core::event::{Event, Fact};
+use wa_core::id::{ChatId, UserId};
 use wa_core::ports::{Env, Stored};
 
 use super::append::{self, Append, Heads, Placed};
 use super::copier::Copier;
 use super::db::{Connection, Db, Dialect, LogWork, Row};
 use super::deferred::Deferred;
+#[cfg(feature = "postgres")]
+use super::lanes::{self, Apart};
 use super::places::Places;
 use super::receive::{self, MarksOf, Receive};
 use super::relay::{Handoff, Position};
@@ -26,7 +30,7 @@ use super::statement::{Statement, Value};
 pub(super) const QUEUE: usize = 4096;
 
 /// Jobs committed as one transaction, at the most.
-const GROUP: usize = 256;
+pub(super) const GROUP: usize = 256;
 
 /// Groups after which the length of the log is looked at.
 const LOOK_AT_LOG: u32 = 8;
@@ -41,18 +45,21 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(1750);
 /// Counters and marks kept at hand between groups, of chats and of their participants.
 const AT_HAND: usize = 100_000;
 
-const TOO_SLOW: &str = "the database did not take a write in time";
+pub(super) const TOO_SLOW: &str = "the database did not take a write in time";
 
 /// A future that borrows the transaction it works in.
 pub(crate) type InTx<'t, T> = Pin<Box<dyn Future<Output = Stored<T>> + Send + 't>>;
 
 /// What runs once the outcome of the transaction is known to the database, before anybody is answered.
-type Hook = Box<dyn FnOnce() + Send>;
+pub(super) type Hook = Box<dyn FnOnce() + Send>;
 
 /// The way to the writer.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    queue: mpsc::Sender<Job>,
+    /// One for everything; or several, of which each has its chats, and `apart` for other work.
+    queues: Vec<mpsc::Sender<Job>>,
+    #[cfg(feature = "postgres")]
+    apart: Option<Arc<Apart>>,
     backend: &'static str,
 }
 
@@ -68,8 +75,14 @@ pub(super) enum Job {
 impl Writer {
     /// Starts the writer's task. It ends with [`Self::close`], or when the last handle is gone.
     pub(super) fn start(db: Arc<Db>, env: Arc<dyn Env>, handoff: Handoff, places: Arc<Places>) -> Self {
-        let (queue, jobs) = mpsc::channel(QUEUE);
         let backend = db.dialect().name();
+        #[cfg(feature = "postgres")]
+        if db.dialect().is_shared() {
+            let handoff = Arc::new(handoff);
+            let queues = lanes::start(&db, &env, &handoff, &places);
+            return Self { queues, apart: Some(Arc::new(Apart::new(db, env, handoff))), backend };
+        }
+        let (queue, jobs) = mpsc::channel(QUEUE);
         db.deferral().of(queue.downgrade());
         let task = Task {
             db,
@@ -88,69 +101,104 @@ impl Writer {
             knows_deferred: false,
         };
         tokio::spawn(task.run(jobs));
-        Self { queue, backend }
+        Self {
+            queues: vec![queue],
+            #[cfg(feature = "postgres")]
+            apart: None,
+            backend,
+        }
+    }
+
+    /// The queue for what happens in a chat: always the same for one, as its jobs are done in the order in which they come.
+    fn queue_of(&self, chat: ChatId) -> &mpsc::Sender<Job> {
+        let index = if self.queues.len() > 1 { usize::try_from(chat.as_uuid().as_u128() % self.queues.len() as u128).unwrap_or(0) } else { 0 };
+        &self.queues[index]
     }
 
     /// Stores a message.
     pub(super) async fn append(&self, append: Append) -> Stored<Placed> {
         let (reply, answer) = oneshot::channel();
-        self.submit(Job::Append(Box::new(append), reply), answer).await
+        let queue = self.queue_of(append.view.chat_id);
+        self.submit(queue, Job::Append(Box::new(append), reply), answer).await
     }
 
     /// Takes a receipt.
     pub(super) async fn receive(&self, receive: Receive) -> Stored<bool> {
         let (reply, answer) = oneshot::channel();
-        self.submit(Job::Receive(receive, reply), answer).await
+        let queue = self.queue_of(receive.receipt.chat_id);
+        self.submit(queue, Job::Receive(receive, reply), answer).await
     }
 
     /// Does the work in a transaction, which it may share with other work. It is durable when this returns `Ok`; if it
-    /// returns `Err`, nothing of it was done, unless the error is of kind `Unavailable`: then nobody knows.
+    /// returns `Err`, nothing of it was done, unless the error is of kind `Unavailable`: then nobody knows. It is done again
+    /// from the start if others were in its way.
     pub(crate) async fn run<T, F>(&self, work: F) -> Stored<T>
     where
         T: Send + 'static,
-        F: for<'t> FnOnce(&'t mut Tx<'_>) -> InTx<'t, T> + Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx<'_>) -> InTx<'t, T> + Clone + Send + 'static,
     {
-        self.work(work, true).await
+        self.work(work, Some(F::clone), true).await
     }
 
-    /// The same for work that neither reads nor changes chats, messages, receipts, or who is in a chat. It does not wait
-    /// for those.
+    /// The same for work that cannot be done again.
+    pub(crate) async fn run_once<T, F>(&self, work: F) -> Stored<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx<'_>) -> InTx<'t, T> + Send + 'static,
+    {
+        self.work(work, None, true).await
+    }
+
+    /// The same as [`Self::run`] for work that neither reads nor changes chats, messages, receipts, or who is in a chat. It
+    /// does not wait for those.
     pub(crate) async fn run_apart<T, F>(&self, work: F) -> Stored<T>
     where
         T: Send + 'static,
-        F: for<'t> FnOnce(&'t mut Tx<'_>) -> InTx<'t, T> + Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx<'_>) -> InTx<'t, T> + Clone + Send + 'static,
     {
-        self.work(work, false).await
+        self.work(work, Some(F::clone), false).await
     }
 
-    async fn work<T, F>(&self, work: F, touches_chats: bool) -> Stored<T>
+    async fn work<T, F>(&self, work: F, again: Option<fn(&F) -> F>, touches_chats: bool) -> Stored<T>
     where
         T: Send + 'static,
         F: for<'t> FnOnce(&'t mut Tx<'_>) -> InTx<'t, T> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let job = Job::Work(Box::new(OneWork { work: Some(work), result: None, touches_chats, reply }));
+        let work = Box::new(OneWork { work: Some(work), again, result: None, touches_chats, reply });
+        #[cfg(feature = "postgres")]
+        if let Some(apart) = &self.apart {
+            apart.begin(work)?;
+            let answer = pin!(answer);
+            return match within(lanes::WORK_WITHIN, answer).await {
+                Some(answered) => answered.unwrap_or_else(|_| Err(StoreError::unavailable(self.backend, "the store was closed before it answered"))),
+                None => Err(StoreError::unavailable(self.backend, TOO_SLOW)),
+            };
+        }
         // Its answer is with the work, which may be stuck half-way.
-        let submitted = pin!(self.submit(job, answer));
+        let submitted = pin!(self.submit(&self.queues[0], Job::Work(work), answer));
         within(PLACE_WITHIN + 2 * ANSWER_WITHIN, submitted).await.unwrap_or_else(|| Err(StoreError::unavailable(self.backend, TOO_SLOW)))
     }
 
-    /// Commits what waits, refuses what comes later, and closes the connection.
+    /// Commits what waits, refuses what comes later, and closes the connections.
     pub(crate) async fn close(&self) -> Stored<()> {
-        let (reply, answer) = oneshot::channel();
-        if self.queue.send(Job::Close(reply)).await.is_err() {
-            return Ok(());
+        let mut closed = Ok(());
+        for queue in &self.queues {
+            let (reply, answer) = oneshot::channel();
+            if queue.send(Job::Close(reply)).await.is_ok() {
+                closed = closed.and(answer.await.unwrap_or(Ok(())));
+            }
         }
-        answer.await.unwrap_or(Ok(()))
+        closed
     }
 
-    async fn submit<T>(&self, job: Job, answer: oneshot::Receiver<Stored<T>>) -> Stored<T> {
+    async fn submit<T>(&self, queue: &mpsc::Sender<Job>, job: Job, answer: oneshot::Receiver<Stored<T>>) -> Stored<T> {
         let unavailable = |why: &'static str| StoreError::unavailable(self.backend, why);
-        if let Err(refused) = self.queue.try_send(job) {
+        if let Err(refused) = queue.try_send(job) {
             let mpsc::error::TrySendError::Full(job) = refused else {
                 return Err(unavailable("the store is closed"));
             };
-            match timeout(PLACE_WITHIN, self.queue.send(job)).await {
+            match timeout(PLACE_WITHIN, queue.send(job)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Err(unavailable("the store is closed")),
                 Err(_) => return Err(unavailable("the queue of the writer is full")),
@@ -195,7 +243,36 @@ pub(crate) struct Tx<'a> {
     hooks: &'a mut Vec<Hook>,
 }
 
-impl Tx<'_> {
+impl<'a> Tx<'a> {
+    #[cfg(feature = "postgres")]
+    pub(super) const fn over(connection: &'a mut Connection, events: &'a mut Vec<Arc<Event>>, hooks: &'a mut Vec<Hook>) -> Self {
+        Self { connection, events, hooks }
+    }
+
+    /// Keeps a chat from changing until the transaction ends. Where there is one writer, nothing changes meanwhile.
+    pub(super) async fn hold_chat(&mut self, chat: ChatId) -> Stored<()> {
+        if self.dialect().is_shared() {
+            self.fetch(Statement::fixed("SELECT 1 FROM chats WHERE id = $1 FOR NO KEY UPDATE").bind(chat)).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps an account from changing until the transaction ends.
+    pub(super) async fn hold_user(&mut self, user: UserId) -> Stored<()> {
+        if self.dialect().is_shared() {
+            self.fetch(Statement::fixed("SELECT 1 FROM users WHERE id = $1 FOR NO KEY UPDATE").bind(user)).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps others who hold this name waiting until the transaction ends.
+    pub(super) async fn hold_name(&mut self, name: &str) -> Stored<()> {
+        if self.dialect().is_shared() {
+            self.fetch(Statement::fixed("SELECT 1 FROM (SELECT pg_advisory_xact_lock(hashtextextended($1, 0))) AS held").bind(name)).await?;
+        }
+        Ok(())
+    }
+
     /// Starts a statement that is built of parts.
     pub(crate) fn build(&self, text: &str) -> Statement {
         Statement::build(self.connection.dialect(), text)
@@ -233,6 +310,12 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// The events to be left in the outbox, as they are written there; `None` if there are none.
+    #[cfg(feature = "postgres")]
+    pub(super) fn announced(&self) -> serde_json::Result<Option<String>> {
+        if self.events.is_empty() { Ok(None) } else { serde_json::to_string(&*self.events).map(Some) }
+    }
+
     /// Leaves an event in the outbox of the transaction.
     pub(crate) fn announce(&mut self, event: impl Into<Arc<Event>>) {
         self.events.push(event.into());
@@ -249,12 +332,16 @@ impl Tx<'_> {
 pub(super) trait Work: Send {
     /// Whether it may read or change what messages and receipts change.
     fn touches_chats(&self) -> bool;
+    /// Whether it can be done again after it was taken back.
+    #[cfg(feature = "postgres")]
+    fn can_run_again(&self) -> bool;
     fn run<'t>(&'t mut self, tx: &'t mut Tx<'_>) -> Pin<Box<dyn Future<Output = bool> + Send + 't>>;
     fn answer(self: Box<Self>, failure: Option<&Failure>);
 }
 
 struct OneWork<T, F> {
     work: Option<F>,
+    again: Option<fn(&F) -> F>,
     result: Option<Stored<T>>,
     touches_chats: bool,
     reply: oneshot::Sender<Stored<T>>,
@@ -269,10 +356,19 @@ where
         self.touches_chats
     }
 
+    #[cfg(feature = "postgres")]
+    fn can_run_again(&self) -> bool {
+        self.again.is_some()
+    }
+
     /// Returns whether it went well.
     fn run<'t>(&'t mut self, tx: &'t mut Tx<'_>) -> Pin<Box<dyn Future<Output = bool> + Send + 't>> {
         Box::pin(async move {
-            if let Some(work) = self.work.take() {
+            let work = match (self.again, &self.work) {
+                (Some(again), Some(work)) if tx.dialect().is_shared() => Some(again(work)),
+                _ => self.work.take(),
+            };
+            if let Some(work) = work {
                 self.result = Some(work(tx).await);
             }
             matches!(self.result, Some(Ok(_)))
@@ -336,9 +432,9 @@ struct Task {
 
 /// The jobs of one transaction, by kind.
 #[derive(Default)]
-struct Group {
-    appends: Vec<Append>,
-    receives: Vec<Receive>,
+pub(super) struct Group {
+    pub(super) appends: Vec<Append>,
+    pub(super) receives: Vec<Receive>,
     works: Vec<Box<dyn Work>>,
     settles: bool,
 }
@@ -356,7 +452,7 @@ impl Group {
 
 /// Who is to be told what became of a group, in the order of its jobs; works know by themselves.
 #[derive(Default)]
-struct Replies {
+pub(super) struct Replies {
     appends: Vec<oneshot::Sender<Stored<Placed>>>,
     receives: Vec<oneshot::Sender<Stored<bool>>>,
     settles: Vec<oneshot::Sender<Stored<()>>>,
@@ -365,19 +461,19 @@ struct Replies {
 impl Replies {
     // Whoever asked may have given up by now, which is why no answer minds whether it is heard.
 
-    fn succeed(self, placed: Vec<Stored<Placed>>, rose: Vec<bool>) {
+    pub(super) fn succeed(self, placed: Vec<Stored<Placed>>, rose: impl IntoIterator<Item = Stored<bool>>) {
         for (reply, placed) in self.appends.into_iter().zip(placed) {
             let _ = reply.send(placed);
         }
         for (reply, rose) in self.receives.into_iter().zip(rose) {
-            let _ = reply.send(Ok(rose));
+            let _ = reply.send(rose);
         }
         for reply in self.settles {
             let _ = reply.send(Ok(()));
         }
     }
 
-    fn fail(self, failure: &Failure) {
+    pub(super) fn fail(self, failure: &Failure) {
         for reply in self.appends {
             let _ = reply.send(Err(failure.error()));
         }
@@ -391,13 +487,13 @@ impl Replies {
 }
 
 /// Where jobs come from, and who wants to know when that is over.
-struct Intake {
-    jobs: mpsc::Receiver<Job>,
-    closing: Option<oneshot::Sender<Stored<()>>>,
+pub(super) struct Intake {
+    pub(super) jobs: mpsc::Receiver<Job>,
+    pub(super) closing: Option<oneshot::Sender<Stored<()>>>,
 }
 
 impl Intake {
-    fn sort(&mut self, jobs: impl Iterator<Item = Job>) -> (Group, Replies) {
+    pub(super) fn sort(&mut self, jobs: impl Iterator<Item = Job>) -> (Group, Replies) {
         let (mut group, mut replies) = (Group::default(), Replies::default());
         for job in jobs {
             match job {
@@ -426,7 +522,7 @@ impl Intake {
 
     /// Lets the writer do this, however long it takes; but if it takes too long, says so, and refuses whatever comes
     /// until it is done.
-    async fn keep_answering<T>(&mut self, doing: impl Future<Output = T>, failure: &Failure, when_late: impl FnOnce()) -> T {
+    pub(super) async fn keep_answering<T>(&mut self, doing: impl Future<Output = T>, failure: &Failure, when_late: impl FnOnce()) -> T {
         let mut doing = pin!(doing);
         if let Some(done) = within(ANSWER_WITHIN, doing.as_mut()).await {
             return done;
@@ -512,7 +608,7 @@ impl Task {
                 }
                 #[cfg(feature = "failpoints")]
                 wa_core::faults::pass("before_answer");
-                take_replies().succeed(committed.placed, committed.rose);
+                take_replies().succeed(committed.placed, committed.rose.into_iter().map(Ok));
                 group.works.into_iter().for_each(|work| work.answer(None));
             }
             Err(error) => {
@@ -609,7 +705,7 @@ impl Task {
             tx.events.extend(new.iter().map(|new| &new.event).chain(&delivered).cloned());
             (placed, raised.rose)
         } else {
-            (append::append_all(&mut tx, appends).await?, receive::receive_all(&mut tx, &group.receives).await?)
+            (append::append_all(&mut tx, &mut Heads::new(), appends).await?, receive::receive_all(&mut tx, &group.receives).await?)
         };
         for work in &mut group.works {
             let savepoint = tx.savepoint().await?;
