@@ -40,7 +40,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
             println!("the indexes are made");
             Ok(())
         }
-        Action::MigrateDown { yes: false } => anyhow::bail!("this drops everything in {}; if you mean it, add --yes", config.database_url()),
+        Action::MigrateDown { yes: false } => anyhow::bail!("this drops everything in {}; if you mean it, add --yes", config.shown_database()),
         Action::MigrateDown { yes: true } => {
             runtime.block_on(wa_storage::migrate::down(&config.database_url()))?;
             println!("all tables are dropped");

@@ -501,7 +501,8 @@ async fn open(config: &Config, limits: &Limits, links: &Arc<Links>, key: Option<
     storage.cache = config.storage.cache.clone().unwrap_or(storage.cache);
     storage.typing_notices = limits.typing_notices;
     storage.postgres_connections = config.storage.postgres_connections;
-    if storage.database.starts_with("postgres") && config.storage.is_alone() {
+    #[cfg(feature = "cluster")]
+    if storage.database.starts_with("postgres") && config.storage.events.is_none() {
         tracing::warn!(
             "storage.events is memory:, which reaches this process alone: start no other node on this database, as its users would not hear of what happens here"
         );

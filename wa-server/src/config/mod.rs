@@ -108,23 +108,13 @@ pub struct StorageConfig {
     pub postgres_connections: u32,
     /// The URL of the Redis that nodes share; `None`: in memory.
     pub cache: Option<String>,
+    /// The URL of the MongoDB that keeps what is known of files; `None`: the database does.
+    pub messages: Option<String>,
     /// Where events go from node to node; `None`: they stay in this process.
     #[cfg(feature = "cluster")]
     pub events: Option<NatsUrl>,
-    /// The URL of the MongoDB that keeps what is known of files; `None`: the database does.
-    pub messages: Option<String>,
     /// The URL of the object store for uploaded files; `None`: the folder `media` in the data directory.
     pub media: Option<String>,
-}
-
-impl StorageConfig {
-    /// Whether events stay in this process.
-    pub(crate) const fn is_alone(&self) -> bool {
-        #[cfg(feature = "cluster")]
-        return self.events.is_none();
-        #[cfg(not(feature = "cluster"))]
-        true
-    }
 }
 
 impl Default for StorageConfig {
@@ -133,9 +123,9 @@ impl Default for StorageConfig {
             database: None,
             postgres_connections: 20,
             cache: None,
+            messages: None,
             #[cfg(feature = "cluster")]
             events: None,
-            messages: None,
             media: None,
         }
     }
@@ -513,9 +503,9 @@ fn storage(from: &mut Reader) -> StorageConfig {
         database,
         postgres_connections: u32::try_from(connections).unwrap_or(20),
         cache,
+        messages,
         #[cfg(feature = "cluster")]
         events,
-        messages,
         media,
     }
 }

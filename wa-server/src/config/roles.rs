@@ -112,6 +112,12 @@ fn check_stores(from: &mut Reader, config: &Config) {
 }
 
 /// Whether events reach other processes.
-const fn has_shared_events(_config: &Config) -> bool {
-    false
+const fn has_shared_events(config: &Config) -> bool {
+    #[cfg(feature = "cluster")]
+    return config.storage.events.is_some();
+    #[cfg(not(feature = "cluster"))]
+    {
+        let _ = config;
+        false
+    }
 }
