@@ -103,6 +103,11 @@ impl Windows {
         }
     }
 
+    /// A device of theirs was registered: no push that is stored already is for it, so that nothing may rely on those.
+    pub fn forget(&mut self, user: UserId) {
+        self.open.retain(|(of, _), window| *of != user || matches!(window, Window::Taken(_)));
+    }
+
     /// How many are kept.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -202,6 +207,25 @@ mod tests {
         windows.opening(recipient(1), at(0));
         windows.failed(&recipient(1));
         assert!(windows.is_empty());
+    }
+
+    #[test]
+    fn nothing_relies_on_pushes_that_were_stored_before_a_device_came() {
+        let mut windows = Windows::new(10);
+        open(&mut windows, recipient(1), at(0));
+        open(&mut windows, recipient(2), at(0));
+        windows.forget(recipient(1).0);
+        assert_eq!((windows.has_open(&recipient(1), at(1)), windows.has_open(&recipient(2), at(1))), (false, true));
+        // Nor on one that is being stored.
+        windows.opening(recipient(1), at(1));
+        windows.forget(recipient(1).0);
+        windows.opened(&recipient(1), at(3_001));
+        assert!(!windows.has_open(&recipient(1), at(2)));
+        // One that is taken stays so until it is released.
+        windows.take(recipient(1));
+        windows.forget(recipient(1).0);
+        open(&mut windows, recipient(1), at(2));
+        assert!(!windows.has_open(&recipient(1), at(3)));
     }
 
     #[test]

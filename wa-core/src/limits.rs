@@ -132,8 +132,12 @@ pub struct Limits {
     pub avatar_bytes: usize,
     /// Uploads of one node that are under way at a time; further ones are told to come back.
     pub uploads_at_once: usize,
+    /// Of these, uploads of one user.
+    pub uploads_of_user: usize,
     /// How long an upload may go without a single byte coming in.
     pub upload_idle: Duration,
+    /// Bytes in a second at which an upload must come in, over as long as [`Self::upload_idle`] of waiting for it.
+    pub upload_rate: usize,
     /// How long an upload may take.
     pub upload_timeout: Duration,
     /// How long a presigned URL is good.
@@ -153,6 +157,8 @@ pub struct Limits {
     pub request_timeout: Duration,
     /// How long a client may take to send the head of a request.
     pub header_timeout: Duration,
+    /// How long a client may take none of what is sent to it.
+    pub write_timeout: Duration,
     /// TCP connections of one node; further ones wait to be accepted.
     pub connections: usize,
     /// Bytes of one inbound socket message.
@@ -279,7 +285,9 @@ impl Default for Limits {
             document_bytes: 100 << 20,
             avatar_bytes: 5 << 20,
             uploads_at_once: 64,
+            uploads_of_user: 4,
             upload_idle: Duration::from_secs(30),
+            upload_rate: 2048,
             upload_timeout: Duration::from_secs(15 * 60),
             media_url_ttl: Duration::from_secs(60 * 60),
             media_url_fresh: Duration::from_secs(55 * 60),
@@ -289,6 +297,7 @@ impl Default for Limits {
             json_body: 1 << 20,
             request_timeout: Duration::from_secs(5),
             header_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(60),
             connections: 100_000,
             ws_frame: 64 << 10,
             ws_queue_bytes: 1 << 20,

@@ -73,12 +73,20 @@ pub fn content_disposition(disposition: &Disposition) -> String {
     let mut text = format!("attachment; filename=\"{plain}\"");
     if plain != *name {
         text.push_str("; filename*=UTF-8''");
-        for byte in name.bytes() {
-            if byte.is_ascii_alphanumeric() || b"!#$&+-.^_`|~".contains(&byte) {
-                text.push(char::from(byte));
-            } else {
-                let _ = write!(text, "%{byte:02X}");
-            }
+        text.push_str(&encoded_name(name));
+    }
+    text
+}
+
+/// A name as an extended parameter of a header takes it (RFC 8187, section 3.2.1).
+#[must_use]
+pub fn encoded_name(name: &str) -> String {
+    let mut text = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"!#$&+-.^_`|~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
         }
     }
     text

@@ -1,46 +1,68 @@
 //! A file on its way in: its bytes go to a staged file, are counted and hashed, and vanish with it unless it is kept.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result, TooLarge};
+use crate::id::UserId;
 use crate::media::Checksum;
 use crate::ports::StagedFile;
+
+/// When somebody with all their places taken may ask again.
+const SOON: Duration = Duration::from_secs(5);
+
+/// Uploads under way, by who sends them; no user without any.
+type Taken = Mutex<HashMap<UserId, usize>>;
 
 /// Places for uploads that are under way.
 #[derive(Debug, Clone)]
 pub(crate) struct Places {
-    taken: Arc<AtomicUsize>,
+    taken: Arc<Taken>,
     most: usize,
+    /// Of one user.
+    most_of_one: usize,
 }
 
 /// One of [`Places`], given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Place(Arc<AtomicUsize>);
+pub(crate) struct Place {
+    taken: Arc<Taken>,
+    user: UserId,
+}
 
 impl Places {
-    pub(crate) fn new(most: usize) -> Self {
-        Self { taken: Arc::default(), most }
+    pub(crate) fn new(most: usize, most_of_one: usize) -> Self {
+        Self { taken: Arc::default(), most, most_of_one }
     }
 
     /// # Errors
-    /// UNAVAILABLE if all are taken.
-    pub(crate) fn take(&self) -> Result<Place> {
-        let free = |taken| (taken < self.most).then_some(taken + 1);
-        match self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, free) {
-            Ok(_) => Ok(Place(Arc::clone(&self.taken))),
-            Err(_) => Err(Error::unavailable("as many uploads are under way as may be")),
+    /// UNAVAILABLE if all are taken, RATE_LIMITED if as many are taken by this user as one may take.
+    pub(crate) fn take(&self, user: UserId) -> Result<Place> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken.values().sum::<usize>() >= self.most {
+            return Err(Error::unavailable("as many uploads are under way as may be"));
         }
+        let own = taken.entry(user).or_default();
+        if *own >= self.most_of_one {
+            return Err(Error::RateLimited { retry_after: SOON });
+        }
+        *own += 1;
+        Ok(Place { taken: Arc::clone(&self.taken), user })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        match taken.get_mut(&self.user) {
+            Some(own) if *own > 1 => *own -= 1,
+            _ => _ = taken.remove(&self.user),
+        }
     }
 }
 

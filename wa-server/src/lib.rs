@@ -25,6 +25,7 @@ mod readiness;
 mod role;
 mod secrets;
 mod server;
+mod stall;
 mod start;
 mod web;
 mod wire;

@@ -1,5 +1,5 @@
-//! Accepts connections and serves HTTP/1.1 on them, upgrades included: bounded in number, with a limit on how long a head
-//! may take to arrive, and ended gracefully.
+//! Accepts connections and serves HTTP/1.1 on them, upgrades included: bounded in number, with limits on how long a head
+//! may take to arrive and how long an answer may wait for its reader, and ended gracefully.
 
 use std::future::Future;
 use std::io;
@@ -20,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 use wa_core::limits::Limits;
+
+use crate::stall::Impatient;
 
 /// How long to wait before accepting again when the system has no file handles left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
@@ -63,7 +65,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, limits: &Limits
             request.extensions_mut().insert(ConnectInfo(peer));
             router.clone().oneshot(request.map(Body::new))
         });
-        let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        let connection = http.serve_connection(TokioIo::new(Impatient::new(stream, limits.write_timeout)), service).with_upgrades();
         let (leave, cut) = (leave.clone(), cut.clone());
         open.spawn(async move {
             let _place = place;

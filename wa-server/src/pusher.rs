@@ -9,18 +9,20 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 use wa_core::error::StoreError;
 use wa_core::event::Event;
-use wa_core::ports::{Due, EventHandler, Stored};
+use wa_core::ports::{Due, EventHandler, PushOutcome, Stored};
 use wa_core::push::{Lane, PushKey};
-use wa_core::service::NotificationService;
+use wa_core::service::{Handed, NotificationService, Unsettled};
 use wa_transport::metrics::Metrics;
 
 /// How late a push may be noticed that became due by itself.
 const TICK: Duration = Duration::from_millis(250);
 
-/// The pause after the store failed.
+/// The pause after the store failed, and the longest of those that double.
 const PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
 /// Delivers pushes. Cloning shares it.
 #[derive(Clone)]
@@ -35,32 +37,58 @@ struct Inner {
     under_way: Mutex<HashSet<PushKey>>,
     /// Something is due: of each lane, for the one task that waits.
     wake: [Notify; Lane::ALL.len()],
+    /// The process ends: only what waits for the end of its window still goes out,
+    closing: CancellationToken,
+    /// and now nothing more.
+    closed: CancellationToken,
+    /// Nothing is on its way any more.
+    done: CancellationToken,
 }
 
 impl Pusher {
     pub(crate) fn new(service: Arc<NotificationService>, metrics: Metrics, most: usize) -> Self {
-        let inner = Inner { service, metrics, most, under_way: Mutex::default(), wake: Default::default() };
-        Self(Arc::new(inner))
+        Self(Arc::new(Inner {
+            service,
+            metrics,
+            most,
+            under_way: Mutex::default(),
+            wake: Default::default(),
+            closing: CancellationToken::new(),
+            closed: CancellationToken::new(),
+            done: CancellationToken::new(),
+        }))
     }
 
-    /// Delivers what is due, for ever.
+    /// Delivers what is due until [`Self::flush`], and then what is left to do.
     pub(crate) async fn run(self) {
+        let _done = self.0.done.clone().drop_guard();
+        self.0.closing.run_until_cancelled(self.resume()).await;
+        tokio::join!(self.run_lane(Lane::Phones), self.run_lane(Lane::Browsers));
+    }
+
+    async fn resume(&self) {
         while let Err(error) = self.0.service.resume().await {
             tracing::debug!(%error, "pushes that an earlier process left cannot be looked at yet");
             tokio::time::sleep(PAUSE).await;
         }
-        tokio::join!(self.run_lane(Lane::Phones), self.run_lane(Lane::Browsers));
     }
 
     async fn run_lane(&self, lane: Lane) {
         let mut tasks = JoinSet::new();
+        self.0.closing.run_until_cancelled(self.deliver_due(lane, &mut tasks)).await;
+        self.0.closed.run_until_cancelled(self.deliver_buffered(lane, &mut tasks)).await;
+        // Until what became of a push is stored, the next start would send it again.
+        while tasks.join_next().await.is_some() {}
+    }
+
+    async fn deliver_due(&self, lane: Lane, tasks: &mut JoinSet<Claim>) {
         loop {
             let room = self.0.most.saturating_sub(tasks.len());
             let mut found_all = true;
             if room > 0 {
                 // Those under way are still due, and come first.
                 match self.0.service.due(lane, self.0.most + room).await {
-                    Ok(due) => found_all = self.start(&mut tasks, due, room),
+                    Ok(due) => found_all = self.start(tasks, due, room),
                     Err(error) => {
                         tracing::debug!(%error, "pushes that are due cannot be read now");
                         tokio::time::sleep(PAUSE).await;
@@ -75,8 +103,37 @@ impl Pusher {
         }
     }
 
-    /// Starts what is not under way, and tells whether that was all.
-    fn start(&self, tasks: &mut JoinSet<()>, due: Vec<Due>, room: usize) -> bool {
+    /// Delivers what waits for the end of its window, unless its provider is left alone: that is for the next start.
+    async fn deliver_buffered(&self, lane: Lane, tasks: &mut JoinSet<Claim>) {
+        let by = self.0.service.windows_end();
+        let mut resting = 0;
+        while resting < self.0.most {
+            let room = self.0.most.saturating_sub(tasks.len());
+            let mut is_read = false;
+            if room > 0 {
+                match self.0.service.buffered(lane, by, self.0.most + room).await {
+                    Ok(due) => {
+                        is_read = true;
+                        self.start(tasks, due, room);
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, "pushes that wait cannot be read now");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                }
+            }
+            match tasks.join_next().await {
+                Some(Ok(claim)) => resting += usize::from(claim.is_resting),
+                Some(Err(_)) => {}
+                None if is_read => return,
+                None => {}
+            }
+        }
+    }
+
+    /// Starts what is not under way, and tells whether that was all. A claim is dropped by whoever joins the task, and so
+    /// never between reading what is due and this: what was read before a push went would else be taken for due still.
+    fn start(&self, tasks: &mut JoinSet<Claim>, due: Vec<Due>, room: usize) -> bool {
         let mut started = 0;
         for due in due {
             if started == room {
@@ -95,46 +152,61 @@ impl Pusher {
     }
 
     fn claim(&self, key: PushKey) -> Option<Claim> {
-        self.under_way().insert(key).then(|| Claim(self.clone(), key))
+        self.under_way().insert(key).then(|| Claim { pusher: self.clone(), key, is_resting: false })
     }
 
-    async fn deliver(self, due: Due, claim: Claim) {
+    async fn deliver(self, due: Due, mut claim: Claim) -> Claim {
         match self.0.service.deliver(&due).await {
-            Ok(delivered) => delivered.iter().for_each(|push| self.0.metrics.pushed(&push.outcome, push.messages)),
+            Ok(Handed { delivered, unsettled }) => {
+                delivered.iter().for_each(|push| self.0.metrics.pushed(&push.outcome, push.messages));
+                claim.is_resting = delivered.iter().any(|push| matches!(push.outcome, PushOutcome::Resting { .. }));
+                if let Some(unsettled) = unsettled {
+                    settle(&unsettled).await;
+                }
+            }
             Err(error) => {
                 tracing::warn!(%error, "a push is tried again later");
                 tokio::time::sleep(PAUSE).await;
             }
         }
-        drop(claim);
+        claim
     }
 
-    /// Delivers what still waits for the end of its window, by then at the latest: the process ends.
+    /// Takes nothing new any more, and delivers what still waits for the end of its window, by then at the latest: the
+    /// process ends. What is on its way then may still arrive, until the task of [`Self::run`] is aborted.
     pub(crate) async fn flush(&self, until: Instant) {
-        let flush = async {
-            for lane in Lane::ALL {
-                while let Ok(due) = self.0.service.buffered(lane, self.0.most).await {
-                    let mut tasks = JoinSet::new();
-                    self.start(&mut tasks, due, self.0.most);
-                    if tasks.is_empty() {
-                        break;
-                    }
-                    tasks.join_all().await;
-                }
-            }
-        };
-        if timeout_at(until, flush).await.is_err() {
-            tracing::warn!("pushes were left waiting; the next start sends them");
+        self.0.closing.cancel();
+        if timeout_at(until, self.0.done.cancelled()).await.is_err() {
+            tracing::warn!("not all pushes could be sent in time; the next start sends those that are left");
         }
+        self.0.closed.cancel();
     }
 }
 
 /// What is on its way, until it is dropped.
-struct Claim(Pusher, PushKey);
+struct Claim {
+    pusher: Pusher,
+    key: PushKey,
+    /// Whether its provider was left alone.
+    is_resting: bool,
+}
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.0.under_way().remove(&self.1);
+        self.pusher.under_way().remove(&self.key);
+    }
+}
+
+/// Stores what became of a push, however long it takes: the push is not sent again for that.
+async fn settle(unsettled: &Unsettled<'_>) {
+    let mut pause = PAUSE;
+    loop {
+        tokio::time::sleep(pause).await;
+        match unsettled.settle().await {
+            Ok(()) => return,
+            Err(error) => tracing::debug!(%error, "what became of a push still cannot be stored"),
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 

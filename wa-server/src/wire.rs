@@ -23,11 +23,12 @@ use wa_storage::{MediaConfig, OpenError, StorageConfig, Stores};
 use wa_transport::Backend;
 use wa_transport::bus::MemoryEventBus;
 use wa_transport::metrics::Metrics;
-use wa_transport::push::{FcmConfig, Providers, ProvidersConfig, VapidKey};
-use wa_transport::rest::LocalFiles;
+use wa_transport::push::{FcmConfig, Providers, ProvidersConfig, VapidKey, is_loopback};
+use wa_transport::rest::{LocalFiles, TrustedProxies};
 use wa_transport::sms::{LogSmsSender, WebhookSmsSender};
 use wa_transport::ws::{Delivery, Hub};
 
+use crate::chat::left_until;
 #[cfg(feature = "cluster")]
 use crate::cluster::{Cluster, Parts};
 use crate::config::{Config, Secret, SmsConfig};
@@ -110,7 +111,7 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
     };
     let names = Arc::new(Names::new(Arc::clone(&stores.users), Arc::clone(&env), &limits));
     let shared = Shared { stores: &stores, hub: &hub, bus: &bus, links, names, env, limits, metrics };
-    let notifications = Arc::new(notification_service(config, own.push, has_data_dir, &shared)?);
+    let notifications = Arc::new(notification_service(config, own.push, PushPlace { has_data_dir, is_local: is_local(config, own.listens) }, &shared)?);
     let (mut backend, lookup) = backend(shared, authenticator, auth, Arc::clone(&notifications) as _);
     peers.join(&mut backend);
     let pusher = Pusher::new(notifications, backend.metrics.clone(), backend.limits.push_in_flight);
@@ -189,7 +190,10 @@ impl Wired {
         if timeout_at(until, self.relay).await.is_err() {
             tracing::warn!("events were left in the outbox; the next start hands them out");
         }
-        self.pushes.abort();
+        // One that is cut is sent again by the next start. Closing the stores needs some time as well.
+        if timeout_at(Instant::now() + left_until(until).mul_f32(0.8), self.pushes).await.is_err() {
+            tracing::warn!("pushes that were on their way were cut; the next start sends them again");
+        }
         drop(self.subscriptions);
         if !self.closes_stores {
             return;
@@ -287,12 +291,29 @@ fn base(config: &Config, listens: Option<SocketAddr>) -> String {
     }
 }
 
+/// Where pushes are sent from.
+#[derive(Clone, Copy)]
+struct PushPlace {
+    /// Whether there is a folder for the key of Web Push.
+    has_data_dir: bool,
+    /// Whether only this machine reaches the server.
+    is_local: bool,
+}
+
+/// Whether only this machine reaches the server, as far as its configuration tells: it listens there alone, and there is no
+/// proxy in front of it.
+fn is_local(config: &Config, listens: Option<SocketAddr>) -> bool {
+    let server = &config.server;
+    let is_published = server.public_url.as_ref().is_some_and(|url| !is_loopback(url)) || server.trusted_proxies != TrustedProxies::default();
+    listens.is_some_and(|address| address.ip().is_loopback()) && !is_published
+}
+
 /// The service of pushes, on the configured providers unless the host brings its own.
-fn notification_service(config: &Config, own: Option<Arc<dyn PushSender>>, has_data_dir: bool, shared: &Shared<'_>) -> Result<NotificationService, StartError> {
+fn notification_service(config: &Config, own: Option<Arc<dyn PushSender>>, place: PushPlace, shared: &Shared<'_>) -> Result<NotificationService, StartError> {
     let (sender, web_push_key) = match own {
         Some(sender) => (sender, None),
         None => {
-            let (providers, key) = push_providers(config, has_data_dir, &shared.env)?;
+            let (providers, key) = push_providers(config, place, &shared.env)?;
             (Arc::new(providers) as Arc<dyn PushSender>, key)
         }
     };
@@ -315,7 +336,7 @@ fn notification_service(config: &Config, own: Option<Arc<dyn PushSender>>, has_d
 }
 
 /// The providers, and the public key of Web Push.
-fn push_providers(config: &Config, has_data_dir: bool, env: &Arc<dyn Env>) -> Result<(Providers, Option<String>), StartError> {
+fn push_providers(config: &Config, place: PushPlace, env: &Arc<dyn Env>) -> Result<(Providers, Option<String>), StartError> {
     let push = &config.push;
     let fcm = match &push.fcm_credentials {
         Some(path) => {
@@ -332,13 +353,13 @@ fn push_providers(config: &Config, has_data_dir: bool, env: &Arc<dyn Env>) -> Re
     let vapid = match configured {
         Some(key) => Some(key),
         // A host that keeps everything itself is not given a folder for the key alone.
-        None if !has_data_dir => None,
+        None if !place.has_data_dir => None,
         None => Some(secrets::vapid_key(&config.server.data_dir, &**env)?),
     };
     let public_url = config.server.public_url.as_ref().filter(|url| url.scheme() == "https").map(ToString::to_string);
     let subject = push.vapid_subject.clone().or(public_url).unwrap_or_else(|| "mailto:admin@localhost".to_owned());
     let key = vapid.as_ref().map(|key| key.public().to_owned());
-    Ok((Providers::new(ProvidersConfig { fcm, vapid, subject }, Arc::clone(env))?, key))
+    Ok((Providers::new(ProvidersConfig { fcm, vapid, subject, loopback: place.is_local }, Arc::clone(env))?, key))
 }
 
 /// What all services share.

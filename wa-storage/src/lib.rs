@@ -48,7 +48,7 @@ pub struct StorageConfig {
     pub messages: Option<String>,
     /// Where uploaded files lie.
     pub media: MediaConfig,
-    /// Connections that read at the same time, of SQLite.
+    /// Connections that read SQLite at the same time; two for each processor, unless said otherwise.
     pub readers: u32,
     /// Connections to PostgreSQL, all together: five of them write messages and lead the relay, the rest, at least two, do
     /// everything else.
@@ -63,13 +63,16 @@ impl StorageConfig {
     pub fn new(database: impl Into<String>) -> Self {
         let database = database.into();
         let media = MediaConfig::beside(&database);
+        // More do not read faster from a file that is in memory, and each has pages and a thread of its own.
+        let readers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 8) * 2;
+        let readers = u32::try_from(readers).unwrap_or(4);
         Self {
             database,
             cache: "memory:".to_owned(),
             #[cfg(feature = "mongo")]
             messages: None,
             media,
-            readers: 8,
+            readers,
             postgres_connections: 20,
             typing_notices: Limits::default().typing_notices,
         }

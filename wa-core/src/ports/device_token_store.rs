@@ -33,12 +33,14 @@ pub struct NewDeviceToken {
 /// * `past_the_limit_the_oldest_token_goes`
 /// * `removing_a_token_is_per_user_and_idempotent`
 /// * `a_token_ends_with_its_session`
+/// * `an_ended_session_registers_no_token`
 /// * `a_token_ends_with_its_account`
 /// * `a_stale_token_goes_unless_it_was_registered_since`
 #[async_trait]
 pub trait DeviceTokenStore: Send + Sync {
-    /// Registers a token. One that another user had is theirs no more, and what waited for it is gone.
-    async fn register(&self, new: NewDeviceToken) -> Stored<DeviceToken>;
+    /// Registers a token. One that another user had is theirs no more, and what waited for it is gone. `None` if the login it
+    /// would end with has ended.
+    async fn register(&self, new: NewDeviceToken) -> Stored<Option<DeviceToken>>;
 
     /// Forgets a token of this user, and what waited for it.
     async fn remove(&self, user: UserId, token: &str) -> Stored<()>;

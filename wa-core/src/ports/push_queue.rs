@@ -90,8 +90,8 @@ pub trait PushQueue: Send + Sync {
     /// already, is not noted again.
     async fn note(&self, notes: Vec<Note>) -> Stored<()>;
 
-    /// Pushes of a lane that are due by then, the longest due first.
-    async fn due(&self, lane: Lane, by: Timestamp, limit: usize) -> Stored<Vec<Due>>;
+    /// Pushes of a lane that are due by then and failed at most so often, the longest due first.
+    async fn due(&self, lane: Lane, by: Timestamp, failed: u32, limit: usize) -> Stored<Vec<Due>>;
 
     /// The messages above the viewer's place that came since then, of others, which the viewer can see and has not read;
     /// `None` if there are none.

@@ -39,6 +39,6 @@ pub trait PushSender: Send + Sync {
     /// Which field of a registration is wrong, and what it must be.
     fn check(&self, platform: Platform, address: &PushAddress) -> Result<(), FieldError>;
 
-    /// Hands a push over. Every call ends within bounded time.
+    /// Hands a push over. Every call ends within bounded time, about a minute at the most, however many there are at once.
     async fn send(&self, to: &DeviceToken, notice: &Notice) -> PushOutcome;
 }

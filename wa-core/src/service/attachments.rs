@@ -126,11 +126,12 @@ impl Attachments {
     }
 
     async fn discard(&self, id: MediaId) -> Result<()> {
+        // What is about to refer to it from here on keeps it, though it is not found yet.
+        let soon = self.deps.env.now().after(Duration::from_millis(1));
         if !self.deps.uses.used(&[id]).await?.is_empty() {
             return Ok(());
         }
         let Some(media) = self.deps.media.get(&[id]).await?.into_iter().next() else { return Ok(()) };
-        let soon = self.deps.env.now().after(Duration::from_millis(1));
         if self.deps.media.release(id, soon).await? { self.delete(&media).await } else { Ok(()) }
     }
 
@@ -181,6 +182,18 @@ impl Attachments {
             return Err(Error::invalid(field, format!("is a file of another type: it was uploaded as {}", attached.media.format.kind())));
         }
         if self.keep(&attached.media).await? { Ok(attached) } else { Err(Error::invalid(field, "is no file that you uploaded")) }
+    }
+
+    /// That a profile or group may show what is at this address: anything but a file of this server that the caller did not
+    /// upload as a picture. Notes its use: unlike messages, pictures are deleted as soon as nothing shows them, however new.
+    ///
+    /// # Errors
+    /// VALIDATION_ERROR at `avatar_url`.
+    pub(super) async fn may_show(&self, user: UserId, avatar: &str) -> Result<()> {
+        let Some(id) = avatar_of(avatar) else { return Ok(()) };
+        let field = "avatar_url";
+        self.own(user, id, MediaKind::Image, field).await?;
+        if self.deps.media.mark_used(id, self.deps.env.now()).await? { Ok(()) } else { Err(Error::invalid(field, "is no file that you uploaded")) }
     }
 
     /// Whether a file that a message refers to can be referred to once more.

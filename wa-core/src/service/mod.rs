@@ -31,7 +31,7 @@ pub use lookup::{LookupDeps, LookupService};
 pub use media::{MediaDeps, MediaService};
 pub use message::{MessageDeps, MessageService};
 pub use names::Names;
-pub use notification::{Delivered, NotificationDeps, NotificationService};
+pub use notification::{Delivered, Handed, NotificationDeps, NotificationService, Unsettled};
 pub use presence::{PresenceDeps, PresenceService};
 pub use status::{StatusDeps, StatusService};
 pub use token::TokenSigner;

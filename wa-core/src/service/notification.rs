@@ -75,6 +75,45 @@ pub struct Delivered {
     pub messages: u64,
 }
 
+/// What came of a push that was due.
+#[derive(Debug)]
+pub struct Handed<'a> {
+    /// What was handed over.
+    pub delivered: Vec<Delivered>,
+    /// What became of the last of it, if that could not be stored.
+    pub unsettled: Option<Unsettled<'a>>,
+}
+
+/// What became of a push and is not stored yet. Until it is, the push is still due: whoever delivered it again would send it
+/// again.
+#[derive(Debug)]
+pub struct Unsettled<'a> {
+    taken: Taken<'a>,
+    due: Due,
+    mark: Mark,
+}
+
+impl Unsettled<'_> {
+    /// Stores it.
+    ///
+    /// # Errors
+    /// UNAVAILABLE if it still cannot be stored.
+    pub async fn settle(&self) -> Result<()> {
+        self.taken.service.store(&self.due, self.mark).await
+    }
+}
+
+/// What an answer of a provider means for the push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    /// Everything up to this number was told.
+    Told(i64),
+    /// The device is known no more.
+    Gone,
+    /// It comes back then.
+    Later { at: Timestamp, failed: bool },
+}
+
 /// Pushes. Somebody hands it the events, in order, and delivers what is due.
 #[derive(Debug)]
 pub struct NotificationService {
@@ -84,6 +123,7 @@ pub struct NotificationService {
 }
 
 /// A recipient whose push is under way, until what became of it is stored.
+#[derive(Debug)]
 struct Taken<'a> {
     service: &'a NotificationService,
     recipient: Recipient,
@@ -225,37 +265,43 @@ impl NotificationService {
     /// # Errors
     /// UNAVAILABLE if they cannot be read.
     pub async fn due(&self, lane: Lane, limit: usize) -> Result<Vec<Due>> {
-        Ok(self.deps.queue.due(lane, self.deps.env.now(), limit).await?)
+        Ok(self.deps.queue.due(lane, self.deps.env.now(), u32::MAX, limit).await?)
     }
 
-    /// Pushes that wait for the end of their window, for the end of the process: they go out now.
+    /// When the windows have ended that are open now.
+    #[must_use]
+    pub fn windows_end(&self) -> Timestamp {
+        self.deps.env.now().after(self.deps.group_window)
+    }
+
+    /// Pushes that wait for the end of their window, which comes by then, for the end of the process: they go out now. Those
+    /// that failed wait for their provider, not for a window.
     ///
     /// # Errors
     /// UNAVAILABLE if they cannot be read.
-    pub async fn buffered(&self, lane: Lane, limit: usize) -> Result<Vec<Due>> {
-        let mut due = self.deps.queue.due(lane, self.deps.env.now().after(self.deps.group_window), limit).await?;
-        // Those that failed wait for their provider, not for a window.
-        due.retain(|due| due.attempts == 0);
-        Ok(due)
+    pub async fn buffered(&self, lane: Lane, by: Timestamp, limit: usize) -> Result<Vec<Due>> {
+        Ok(self.deps.queue.due(lane, by, 0, limit).await?)
     }
 
     /// Pushes what is due: tells of what its user has to be told of now, or of nothing. No other push of the same key may
     /// be under way. Returns what the provider said.
     ///
     /// # Errors
-    /// UNAVAILABLE if it cannot be looked up or stored; it is then still due.
-    pub async fn deliver(&self, due: &Due) -> Result<Vec<Delivered>> {
+    /// UNAVAILABLE if it cannot be looked up; it is then still due.
+    pub async fn deliver(&self, due: &Due) -> Result<Handed<'_>> {
         let recipient = (due.token.user_id, due.chat_id);
         self.windows().take(recipient);
-        let _taken = Taken { service: self, recipient };
-        match due.kind {
-            PushKind::Messages => self.tell_messages(due).await,
-            PushKind::Added => self.tell_joining(due).await,
-        }
+        let taken = Taken { service: self, recipient };
+        let mut delivered = Vec::new();
+        let unsettled = match due.kind {
+            PushKind::Messages => self.tell_messages(due, &mut delivered).await?,
+            PushKind::Added => self.tell_joining(due, &mut delivered).await?,
+        };
+        Ok(Handed { delivered, unsettled: unsettled.map(|mark| Unsettled { taken, due: due.clone(), mark }) })
     }
 
-    async fn tell_messages(&self, due: &Due) -> Result<Vec<Delivered>> {
-        let mut delivered = Vec::new();
+    /// Returns what could not be stored.
+    async fn tell_messages(&self, due: &Due, delivered: &mut Vec<Delivered>) -> Result<Option<Mark>> {
         let mut done = due.done;
         for _ in 0..IN_A_ROW {
             let Some((reached, waiting)) = self.to_tell(due, done).await? else {
@@ -265,23 +311,22 @@ impl NotificationService {
             let kind = reached.listed.chat.kind;
             let all = batch::told(kind, waiting.count, waiting.oldest.created_at, reached.viewer.now) == Told::All;
             let notice = self.message_notice(&reached, &waiting, all, due).await?;
-            let outcome = self.deps.sender.send(&due.token, &notice).await;
-            let goes_on = self.settle(due, &outcome).await?;
-            delivered.push(Delivered { outcome, messages: if all { waiting.count } else { 1 } });
-            if !goes_on {
-                break;
-            }
             let is_last = all || waiting.count == 1;
-            done = if is_last { waiting.newest.seq.get().max(due.up_to) } else { waiting.oldest.seq.get() };
-            self.told(due, done).await?;
-            if is_last {
+            let up_to = if is_last { waiting.newest.seq.get().max(due.up_to) } else { waiting.oldest.seq.get() };
+            let (mark, is_stored) = self.hand_over(due, &notice, up_to, if all { waiting.count } else { 1 }, delivered).await;
+            if !is_stored {
+                return Ok(Some(mark));
+            }
+            if is_last || !matches!(mark, Mark::Told(_)) {
                 break;
             }
+            done = up_to;
         }
-        Ok(delivered)
+        Ok(None)
     }
 
-    async fn tell_joining(&self, due: &Due) -> Result<Vec<Delivered>> {
+    /// Returns what could not be stored.
+    async fn tell_joining(&self, due: &Due, delivered: &mut Vec<Delivered>) -> Result<Option<Mark>> {
         let now = self.deps.env.now();
         let notice = match self.reach(due).await? {
             Some(reached) if now.since(due.noted_at) <= TTL => self.joining_notice(&reached, due).await?,
@@ -289,13 +334,23 @@ impl NotificationService {
         };
         let Some(notice) = notice else {
             self.told(due, due.up_to).await?;
-            return Ok(Vec::new());
+            return Ok(None);
         };
-        let outcome = self.deps.sender.send(&due.token, &notice).await;
-        if self.settle(due, &outcome).await? {
-            self.told(due, due.up_to).await?;
+        let (mark, is_stored) = self.hand_over(due, &notice, due.up_to, 1, delivered).await;
+        Ok((!is_stored).then_some(mark))
+    }
+
+    /// Hands a notice of so many messages, up to this number, to the provider. Returns what that means, and whether it is
+    /// stored.
+    async fn hand_over(&self, due: &Due, notice: &Notice, up_to: i64, messages: u64, delivered: &mut Vec<Delivered>) -> (Mark, bool) {
+        let outcome = self.deps.sender.send(&due.token, notice).await;
+        let mark = self.mark(due, &outcome, up_to);
+        delivered.push(Delivered { outcome, messages });
+        let stored = self.store(due, mark).await;
+        if let Err(error) = &stored {
+            tracing::warn!(%error, "what became of a push cannot be stored now");
         }
-        Ok(vec![Delivered { outcome, messages: 1 }])
+        (mark, stored.is_ok())
     }
 
     /// The chat, if its user is to be bothered with it now: they are in it, away, and have neither muted it nor blocked the
@@ -319,28 +374,36 @@ impl NotificationService {
         Ok(self.deps.queue.waiting(&viewer, expired).await?.map(|waiting| (reached, waiting)))
     }
 
-    /// Stores what a provider's answer means, but for success. Returns whether the push is over with.
-    async fn settle(&self, due: &Due, outcome: &PushOutcome) -> Result<bool> {
+    /// What a provider's answer means for a push that told of everything up to this number.
+    fn mark(&self, due: &Due, outcome: &PushOutcome, up_to: i64) -> Mark {
         let now = self.deps.env.now();
         let mut share = [0];
         match outcome {
-            PushOutcome::Sent | PushOutcome::Logged | PushOutcome::Refused => return Ok(true),
-            PushOutcome::Gone => {
-                tracing::info!(user_id = %due.token.user_id, platform = due.token.platform.as_str(), "a push token is known no more and was removed");
-                self.deps.tokens.drop_stale(&due.token).await?;
-            }
+            PushOutcome::Sent | PushOutcome::Logged | PushOutcome::Refused => Mark::Told(up_to),
+            PushOutcome::Gone => Mark::Gone,
             PushOutcome::Failed { retry_after } => {
                 self.deps.env.fill(&mut share);
                 let pause = batch::pause(due.attempts.saturating_add(1), *retry_after, share[0]);
-                self.deps.queue.postpone(due.key(), now.after(pause), true).await?;
+                Mark::Later { at: now.after(pause), failed: true }
             }
             // Those that wait for the same provider do not all come back at once.
             PushOutcome::Resting { wait } => {
                 let spread = Duration::from_millis(u64::from(self.deps.env.below(2_000)));
-                self.deps.queue.postpone(due.key(), now.after(*wait + spread), false).await?;
+                Mark::Later { at: now.after(*wait + spread), failed: false }
             }
         }
-        Ok(false)
+    }
+
+    async fn store(&self, due: &Due, mark: Mark) -> Result<()> {
+        match mark {
+            Mark::Told(up_to) => self.told(due, up_to).await?,
+            Mark::Gone => {
+                self.deps.tokens.drop_stale(&due.token).await?;
+                tracing::info!(user_id = %due.token.user_id, platform = due.token.platform.as_str(), "a push token is known no more and was removed");
+            }
+            Mark::Later { at, failed } => self.deps.queue.postpone(due.key(), at, failed).await?,
+        }
+        Ok(())
     }
 
     async fn told(&self, due: &Due, up_to: i64) -> Result<()> {

@@ -115,6 +115,9 @@ impl UserApi for UserService {
                 Some(_) => self.deps.users.get(&[caller.user_id]).await?.into_iter().next().map(|user| user.avatar_url),
                 None => None,
             };
+            if let Some(picture) = update.avatar_url.as_ref().filter(|picture| replaced.as_ref() != Some(picture)) {
+                self.deps.attachments.may_show(caller.user_id, picture).await?;
+            }
             let updated = self.deps.users.update(caller.user_id, update, self.deps.env.now()).await;
             if renamed {
                 // Also after an error: the change may have been committed.

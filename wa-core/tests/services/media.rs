@@ -1,11 +1,13 @@
-//! Files that nothing refers to any more are swept, and nothing else is.
+//! Files that nothing refers to any more are swept, and nothing else is; who may upload and show what.
 
 use std::time::Duration;
 
 use serde_json::json;
-use wa_core::api::{AvatarOf, ChatApi as _, MediaApi as _, MessageApi as _, Purpose, SendMessage, Swept, UserApi as _};
-use wa_core::chat::AutoDeleteTimer;
+use wa_core::api::{AvatarOf, ChatApi as _, CreateGroup, MediaApi as _, MessageApi as _, Purpose, SendMessage, Swept, UserApi as _};
+use wa_core::chat::{AutoDeleteTimer, Role};
+use wa_core::group::ProfileChange;
 use wa_core::id::{ChatId, MediaId};
+use wa_core::link::avatar_path;
 use wa_core::media::{Format, MediaKind, ObjectKey};
 use wa_core::ports::{Env as _, EnvExt as _};
 use wa_core::session::Caller;
@@ -36,6 +38,11 @@ impl World {
         url.rsplit('/').next().expect("an id").parse().expect("an id")
     }
 
+    async fn group_with(&self, admin: &Caller, member: &Caller) -> ChatId {
+        let group = CreateGroup { name: "Group".to_owned(), description: String::new(), participant_ids: vec![member.user_id] };
+        self.chats.create_group(admin, group).await.expect("is made").chat_id
+    }
+
     async fn show(&self, caller: &Caller, chat: ChatId, media: MediaId, key: &str) -> wa_core::Result<wa_core::message::MessageView> {
         let payload = json!({ "media_id": media });
         let message = SendMessage { chat_id: chat, client_msg_id: key.to_owned(), kind: "image".to_owned(), payload, reply_to_message_id: None, origin: None };
@@ -59,10 +66,7 @@ impl World {
 async fn what_nothing_refers_to_is_swept_after_a_day_and_nothing_else_is() {
     let world = World::new().await;
     let (alice, bob, chat) = world.pair().await;
-    let group = world
-        .chats
-        .create_group(&alice, wa_core::api::CreateGroup { name: "Group".to_owned(), description: String::new(), participant_ids: vec![bob.user_id] });
-    let group = group.await.expect("is made").chat_id;
+    let group = world.group_with(&alice, &bob).await;
     let (orphan, sent, own, of_group) = (
         world.upload(&alice).await,
         world.upload(&alice).await,
@@ -150,4 +154,96 @@ async fn objects_that_a_crash_left_are_swept() {
     world.stores.media.mark_used(kept, world.env.now()).await.expect("is answered");
     assert_eq!(world.sweep().await, Swept { files: 0, objects: 2 });
     assert!(world.is_kept(kept).await);
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_deleted_keeps_no_other_one() {
+    let world = World::new().await;
+    let alice = world.user(1).await;
+    let files = [world.upload(&alice).await, world.upload(&alice).await, world.upload(&alice).await];
+    *world.blobs.keeps.lock().expect("is whole") = Some(files[0]);
+    world.env.advance(2 * DAY);
+    assert_eq!(refused(world.media.sweep().await), "UNAVAILABLE");
+    assert!(!world.is_kept(files[1]).await && !world.is_kept(files[2]).await);
+    *world.blobs.keeps.lock().expect("is whole") = None;
+    assert_eq!(world.sweep().await, Swept { files: 1, objects: 0 });
+    assert!(!world.is_kept(files[0]).await);
+}
+
+fn pictured(id: MediaId) -> ProfileUpdate {
+    ProfileUpdate { avatar_url: Some(avatar_path(id)), ..ProfileUpdate::default() }
+}
+
+#[tokio::test]
+async fn nobody_makes_a_picture_of_what_somebody_else_uploaded() {
+    let world = World::new().await;
+    let (alice, bob, _) = world.pair().await;
+    let group = world.group_with(&bob, &alice).await;
+    let of_group = |id| ProfileChange { avatar_url: Some(avatar_path(id)), ..ProfileChange::default() };
+    let secret = world.upload(&alice).await;
+    assert_eq!(refused(world.users.update_me(&bob, pictured(secret)).await), "VALIDATION_ERROR");
+    assert_eq!(refused(world.chats.update(&bob, group, of_group(secret)).await), "VALIDATION_ERROR");
+    assert_eq!(refused(world.media.avatar(secret).await), "NOT_FOUND");
+    let whole = ProfileUpdate { avatar_url: Some(format!("http://chat.example{}", avatar_path(secret))), ..ProfileUpdate::default() };
+    assert_eq!(refused(world.users.update_me(&bob, whole).await), "VALIDATION_ERROR");
+    // One's own may be shown, and what is shown already may be said again.
+    let own = world.upload(&bob).await;
+    for _ in 0..2 {
+        world.users.update_me(&bob, pictured(own)).await.expect("is changed");
+        world.chats.update(&bob, group, of_group(own)).await.expect("is changed");
+    }
+    world.media.avatar(own).await.expect("is shown");
+    let role = world.chats.set_role(&bob, group, alice.user_id, Role::Admin).await;
+    role.expect("is made an admin");
+    world.chats.update(&alice, group, of_group(own)).await.expect("says what is so already");
+    world.env.advance(2 * DAY);
+    assert_eq!(world.sweep().await, Swept { files: 1, objects: 0 });
+    assert!(world.is_kept(own).await && !world.is_kept(secret).await);
+}
+
+#[tokio::test]
+async fn a_picture_whose_change_failed_is_left_to_the_sweep() {
+    let world = World::new().await;
+    let (alice, bob, _) = world.pair().await;
+    let group = world.group_with(&alice, &bob).await;
+    let mut upload = world.media.begin(&alice, Purpose::Avatar(AvatarOf::Group(group))).await.expect("begins");
+    upload.write(PIXEL).await.expect("is written");
+    world.chats.set_role(&alice, group, bob.user_id, Role::Admin).await.expect("is made an admin");
+    world.chats.set_role(&bob, group, alice.user_id, Role::Member).await.expect("is one no more");
+    assert_eq!(refused(world.media.set_avatar(&alice, AvatarOf::Group(group), upload).await), "NOT_ADMIN");
+    // Not every error means that nothing changed.
+    assert_eq!(world.stores.blobs.list(None, 10).await.expect("are listed").len(), 1);
+    world.env.advance(2 * DAY);
+    assert_eq!(world.sweep().await, Swept { files: 1, objects: 0 });
+}
+
+#[tokio::test]
+async fn one_user_takes_some_of_the_places_for_uploads_only() {
+    let world = World::new().await;
+    let (alice, bob, _) = world.pair().await;
+    let begin = async |caller: &Caller| world.media.begin(caller, Purpose::Send(None)).await;
+    let mut uploads = Vec::new();
+    for _ in 0..4 {
+        uploads.push(begin(&alice).await.expect("begins"));
+    }
+    assert_eq!(refused(begin(&alice).await), "RATE_LIMITED");
+    let other = begin(&bob).await.expect("begins");
+    uploads.pop();
+    let again = begin(&alice).await.expect("begins");
+    assert_eq!(refused(begin(&alice).await), "RATE_LIMITED");
+    drop((uploads, other, again));
+    begin(&alice).await.expect("begins");
+}
+
+#[tokio::test]
+async fn a_picture_that_cannot_be_made_smaller_is_refused_with_the_reason() {
+    let world = World::new().await;
+    let alice = world.user(1).await;
+    let mut huge = include_bytes!("../../../wa-storage/tests/media/progressive.jpg").to_vec();
+    let size = huge.windows(5).position(|window| window == b"\xff\xc2\0\x11\x08").expect("a frame") + 5;
+    huge[size..size + 4].copy_from_slice(&[0x27, 0x10, 0x27, 0x10]);
+    let mut upload = world.media.begin(&alice, Purpose::Avatar(AvatarOf::Caller)).await.expect("begins");
+    upload.write(&huge).await.expect("is written");
+    let Err(wa_core::Error::MediaInvalidType(why)) = world.media.set_avatar(&alice, AvatarOf::Caller, upload).await else { panic!("is refused") };
+    assert!(why.contains("too many pixels"), "{why}");
 }

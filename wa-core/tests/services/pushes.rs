@@ -1,20 +1,24 @@
 //! Pushes: who gets them, when, and what they say, also after a crash and after an outage of the provider.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde_json::json;
-use wa_core::api::{ChatApi, CreateGroup, MessageApi, PresenceApi, PushApi, RegisterDevice, SubscriptionKeys, UserApi};
+use wa_core::api::{AuthApi, ChatApi, CreateGroup, MessageApi, PresenceApi, PushApi, RegisterDevice, SubscriptionKeys, UserApi};
 use wa_core::chat::AutoDeleteTimer;
+use wa_core::error::StoreError;
 use wa_core::event::Event;
 use wa_core::id::{ChatId, ConnectionId, UserId};
 use wa_core::limits::Limits;
-use wa_core::ports::PushOutcome;
-use wa_core::push::{Lane, Platform};
-use wa_core::service::Delivered;
+use wa_core::ports::{Due, Note, PushOutcome, PushQueue, Stored, Viewer, Waiting};
+use wa_core::push::{Lane, Platform, PushKey};
+use wa_core::service::{Delivered, NotificationDeps, NotificationService};
 use wa_core::session::Caller;
+use wa_core::time::Timestamp;
 
-use super::world::{World, bad_fields, notifications, text};
+use super::world::{World, bad_fields, notification_deps, notifications, text};
 
 const SECOND: Duration = Duration::from_secs(1);
 const WINDOW: Duration = Duration::from_secs(3);
@@ -38,7 +42,7 @@ impl World {
         let mut delivered = Vec::new();
         for lane in Lane::ALL {
             for due in self.notifications.due(lane, 100_000).await.expect("is read") {
-                delivered.extend(self.notifications.deliver(&due).await.expect("is delivered"));
+                delivered.extend(self.notifications.deliver(&due).await.expect("is delivered").delivered);
             }
         }
         delivered
@@ -340,6 +344,98 @@ async fn an_event_that_comes_again_after_a_crash_is_not_pushed_again_and_none_is
     assert_eq!(third.due(Lane::Phones, 10).await.expect("is read"), []);
 }
 
+/// A queue that takes notes, and for a while nothing of what became of them.
+struct Stuck {
+    queue: Arc<dyn PushQueue>,
+    failures: AtomicU32,
+}
+
+impl Stuck {
+    fn try_to_write(&self) -> Stored<()> {
+        let fails = self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        if fails { Err(StoreError::unavailable("stuck", "it takes no writes")) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl PushQueue for Stuck {
+    async fn reachable(&self, users: &[UserId]) -> Stored<Vec<UserId>> {
+        self.queue.reachable(users).await
+    }
+    async fn note(&self, notes: Vec<Note>) -> Stored<()> {
+        self.queue.note(notes).await
+    }
+    async fn due(&self, lane: Lane, by: Timestamp, failed: u32, limit: usize) -> Stored<Vec<Due>> {
+        self.queue.due(lane, by, failed, limit).await
+    }
+    async fn waiting(&self, viewer: &Viewer, since: Timestamp) -> Stored<Option<Waiting>> {
+        self.queue.waiting(viewer, since).await
+    }
+    async fn told(&self, key: PushKey, up_to: i64, next_due: Timestamp) -> Stored<()> {
+        self.try_to_write()?;
+        self.queue.told(key, up_to, next_due).await
+    }
+    async fn postpone(&self, key: PushKey, until: Timestamp, failed: bool) -> Stored<()> {
+        self.try_to_write()?;
+        self.queue.postpone(key, until, failed).await
+    }
+    async fn resume(&self, not_before: Timestamp) -> Stored<()> {
+        self.queue.resume(not_before).await
+    }
+}
+
+#[tokio::test]
+async fn what_became_of_a_push_is_stored_later_and_the_push_not_sent_again() {
+    let world = World::new().await;
+    let (alice, _, chat) = world.called().await;
+    let queue = Arc::new(Stuck { queue: world.stores.push_queue.clone(), failures: AtomicU32::new(0) });
+    let deps = notification_deps(&world.stores, &world.outside, &world.env, &Arc::new(Limits::default()));
+    let stuck = NotificationService::new(NotificationDeps { queue: queue.clone(), ..deps });
+    let due = async || stuck.due(Lane::Phones, 10).await.expect("is read");
+    for (outcome, wait) in [(PushOutcome::Sent, Duration::ZERO), (PushOutcome::Failed { retry_after: None }, SECOND * 2)] {
+        world.say(&alice, chat, &format!("{outcome:?}")).await;
+        stuck.note(&world.events().await).await.expect("is noted");
+        world.provider_says([outcome.clone()]);
+        queue.failures.store(2, Ordering::SeqCst);
+        let taken = due().await;
+        let handed = stuck.deliver(&taken[0]).await.expect("is looked up");
+        assert_eq!(handed.delivered, [Delivered { outcome, messages: 1 }]);
+        let unsettled = handed.unsettled.expect("nothing could be stored");
+        assert!(unsettled.settle().await.is_err(), "still not");
+        assert_eq!(due().await, taken);
+        unsettled.settle().await.expect("is stored");
+        assert_eq!(due().await, []);
+        assert_eq!(world.outside.pushed().len(), 1);
+        world.env.advance(wait);
+    }
+    assert_eq!(due().await.len(), 1, "the one that failed comes again");
+}
+
+#[tokio::test]
+async fn a_device_that_comes_while_a_window_is_open_misses_nothing() {
+    let world = World::new().await;
+    let (alice, bob) = (world.user(1).await, world.reachable(2).await);
+    let chat = world.group(&alice, &[&bob]).await;
+    world.say(&alice, chat, "before").await;
+    world.take_in().await;
+    world.notifications.register(&bob, device("second")).await.expect("is registered");
+    world.say(&alice, chat, "after").await;
+    world.take_in().await;
+    world.env.advance(WINDOW);
+    assert_eq!(world.texts().await, ["2: Friends: 2 new messages from Friends", "second: User 1: after"]);
+}
+
+#[tokio::test]
+async fn a_device_whose_login_has_ended_registers_no_token() {
+    let world = World::new().await;
+    let login = world.login(&super::world::phone(7)).await;
+    let caller = Caller { user_id: login.user.id, device_id: login.device_id };
+    world.notifications.register(&caller, device("first")).await.expect("is registered");
+    world.auth.remove_device(&caller, caller.device_id).await.expect("is ended");
+    let refused = world.notifications.register(&caller, device("second")).await.expect_err("is refused");
+    assert!(matches!(refused, wa_core::Error::Unauthenticated(wa_core::error::Unauthenticated::Invalid)), "{refused:?}");
+}
+
 #[tokio::test]
 async fn a_push_that_fails_is_retried_three_times_soon_and_then_waits() {
     let world = World::new().await;
@@ -486,7 +582,7 @@ async fn a_burst_to_two_thousand_is_taken_in_pages() {
             break;
         }
         for due in &page {
-            assert_eq!(small.deliver(due).await.expect("is delivered"), [Delivered { outcome: PushOutcome::Sent, messages: 3 }]);
+            assert_eq!(small.deliver(due).await.expect("is delivered").delivered, [Delivered { outcome: PushOutcome::Sent, messages: 3 }]);
             pushed += 1;
         }
     }

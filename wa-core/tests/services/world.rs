@@ -1,6 +1,8 @@
 //! All services over SQLite in memory, a clock that stands still and randomness from a seed.
 
 use std::collections::VecDeque;
+use std::ops::Range;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,14 +10,15 @@ use async_trait::async_trait;
 use serde_json::json;
 use uuid::Uuid;
 use wa_core::api::{AuthApi, ChatApi, HistoryQuery, LoggedIn, MessageApi, Provision, SendMessage, Sent, UserApi, VerifyOtp};
-use wa_core::error::FieldError;
+use wa_core::error::{FieldError, StoreError};
 use wa_core::event::Event;
-use wa_core::id::{ChatId, DeviceId, MessageId, UserId};
+use wa_core::id::{ChatId, DeviceId, MediaId, MessageId, UserId};
 use wa_core::limits::Limits;
 use wa_core::link::Links;
+use wa_core::media::ObjectKey;
 use wa_core::message::MessageView;
 use wa_core::phone::Phone;
-use wa_core::ports::{Env, EventBus, EventHandler, FanOut, PushOutcome, PushSender, SmsSender, Stored, Subscription};
+use wa_core::ports::{Blob, BlobStore, Env, EventBus, EventHandler, FanOut, ListedObject, Presign, PushOutcome, PushSender, SmsSender, Stored, Subscription};
 use wa_core::push::{DeviceToken, Notice, Platform, PushAddress};
 use wa_core::service::{
     AttachmentDeps, Attachments, AuthConfig, AuthDeps, AuthService, ChatDeps, ChatService, FanOutDeps, FanOutService, MediaDeps, MediaService, MessageDeps,
@@ -62,6 +65,46 @@ impl SmsSender for Outside {
 impl FanOut for Outside {
     async fn cut(&self, devices: &[DeviceId]) {
         self.cut.lock().expect("is whole").extend_from_slice(devices);
+    }
+}
+
+/// The store of objects, but for one file that it does not delete.
+pub(crate) struct Stubborn {
+    objects: Arc<dyn BlobStore>,
+    pub(crate) keeps: Mutex<Option<MediaId>>,
+}
+
+#[async_trait]
+impl BlobStore for Stubborn {
+    async fn put_file(&self, key: &ObjectKey, file: &Path) -> Stored<()> {
+        self.objects.put_file(key, file).await
+    }
+
+    async fn put(&self, key: &ObjectKey, bytes: Vec<u8>) -> Stored<()> {
+        self.objects.put(key, bytes).await
+    }
+
+    async fn read(&self, key: &ObjectKey, range: Option<Range<u64>>) -> Stored<Option<Blob>> {
+        self.objects.read(key, range).await
+    }
+
+    async fn presign(&self, key: &ObjectKey, how: &Presign) -> Stored<String> {
+        self.objects.presign(key, how).await
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Stored<()> {
+        if *self.keeps.lock().expect("is whole") == Some(key.media_id()) {
+            return Err(StoreError::unavailable("files", "it is kept"));
+        }
+        self.objects.delete(key).await
+    }
+
+    async fn list(&self, after: Option<ObjectKey>, limit: usize) -> Stored<Vec<ListedObject>> {
+        self.objects.list(after, limit).await
+    }
+
+    async fn check(&self) -> Stored<()> {
+        self.objects.check().await
     }
 }
 
@@ -115,6 +158,7 @@ pub(crate) struct World {
     pub(crate) presence: PresenceService,
     pub(crate) fan_out: FanOutService,
     pub(crate) media: MediaService,
+    pub(crate) blobs: Arc<Stubborn>,
     pub(crate) notifications: NotificationService,
     pub(crate) stores: Stores,
 }
@@ -150,10 +194,11 @@ impl World {
             config: AuthConfig::default(),
         });
         let links = Arc::new(Links::new("http://chat.example"));
+        let blobs = Arc::new(Stubborn { objects: stores.blobs.clone(), keeps: Mutex::default() });
         let attachments = Arc::new(Attachments::new(AttachmentDeps {
             media: stores.media.clone(),
             uses: stores.media_uses.clone(),
-            blobs: stores.blobs.clone(),
+            blobs: blobs.clone(),
             links,
             env: env.clone(),
             limits: limits.clone(),
@@ -214,7 +259,7 @@ impl World {
         let media = MediaService::new(MediaDeps {
             media: stores.media.clone(),
             uses: stores.media_uses.clone(),
-            blobs: stores.blobs.clone(),
+            blobs: blobs.clone(),
             staging: stores.staging.clone(),
             inspector: Arc::new(Inspector::new(InspectorConfig { ffmpeg: None, ..InspectorConfig::default() })),
             attachments,
@@ -227,7 +272,7 @@ impl World {
             limits,
         });
         let notifications = notifications(&stores, &outside, &env, &Arc::new(Limits::default()));
-        Self { env, outside, auth, users, chats, messages, presence, fan_out, media, notifications, stores }
+        Self { env, outside, auth, users, chats, messages, presence, fan_out, media, blobs, notifications, stores }
     }
 
     /// A user of a host with its own login, called and numbered so.
@@ -291,7 +336,12 @@ impl World {
 
 /// The service of pushes, which keeps nothing that it could not find again.
 pub(crate) fn notifications(stores: &Stores, outside: &Arc<Outside>, env: &Arc<SimEnv>, limits: &Arc<Limits>) -> NotificationService {
-    NotificationService::new(NotificationDeps {
+    NotificationService::new(notification_deps(stores, outside, env, limits))
+}
+
+/// What it stands on.
+pub(crate) fn notification_deps(stores: &Stores, outside: &Arc<Outside>, env: &Arc<SimEnv>, limits: &Arc<Limits>) -> NotificationDeps {
+    NotificationDeps {
         queue: stores.push_queue.clone(),
         tokens: stores.device_tokens.clone(),
         sender: outside.clone(),
@@ -305,7 +355,7 @@ pub(crate) fn notifications(stores: &Stores, outside: &Arc<Outside>, env: &Arc<S
         limits: limits.clone(),
         group_window: Duration::from_secs(3),
         web_push_key: None,
-    })
+    }
 }
 
 /// A caller whose account need not exist.

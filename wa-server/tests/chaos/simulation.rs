@@ -669,6 +669,12 @@ fn history(seed: u64) {
     }
 }
 
+/// Found by a long run: a client that was out of a group when it was in it again kept what it may no longer see.
+#[test]
+fn a_client_that_missed_a_return_to_a_group_ends_as_a_fresh_one() {
+    history(596_893_287);
+}
+
 #[test]
 fn random_histories_keep_every_promise() {
     // The short form always walks the same histories; `make histories` takes others.

@@ -7,7 +7,7 @@ use reqwest::header::HeaderMap;
 use reqwest::multipart::{Form, Part};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::{Answer, Person, TestServer, eventually, http, log, soon};
 
@@ -330,8 +330,41 @@ async fn an_upload_that_is_cut_short_leaves_nothing() {
     // What a killed process left is removed at the next start.
     let (config, data) = server.stop().await;
     std::fs::write(data.path().join("staging").join("upload-left"), b"half").unwrap();
+    std::fs::write(data.path().join("media").join(".parts").join("part-left"), b"half").unwrap();
     let server = TestServer::run(config, data, |builder| builder).await;
     assert_nothing_lies_in(&server, "staging").await;
+    assert_nothing_lies_in(&server, "media").await;
+}
+
+#[tokio::test]
+async fn a_refusal_reaches_a_client_that_is_still_sending() {
+    const SIZE: usize = 32 << 20;
+    let server = TestServer::with(|config| {
+        config.limits.enabled = true;
+        config.limits.upload = "1/1m".parse().unwrap();
+        config.limits.api_ip = "3/1m".parse().unwrap();
+    })
+    .await;
+    let alice = server.somebody().await;
+    try_upload(&alice, "document", "a.pdf", PDF.to_vec()).await.ok(201);
+    let send = async |authorization: &str, content_type: &str| {
+        let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        let head = format!(
+            "POST /api/v1/media/upload HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{authorization}content-type: {content_type}\r\ncontent-length: {SIZE}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // All of it can be sent, although nobody wants it.
+        soon("the end of the body", stream.write_all(&vec![b'x'; SIZE])).await.unwrap();
+        let mut answer = String::new();
+        soon("the answer", stream.read_to_string(&mut answer)).await.unwrap();
+        answer
+    };
+    let known = format!("authorization: Bearer {}\r\n", alice.access);
+    let form = "multipart/form-data; boundary=x";
+    // Of two requests by this address the login was made.
+    assert!(send("", form).await.starts_with("HTTP/1.1 401 "), "no token");
+    assert!(send("", form).await.starts_with("HTTP/1.1 429 "), "the limit of the address");
+    assert!(send(&known, form).await.starts_with("HTTP/1.1 429 "), "the limit of uploads");
 }
 
 #[tokio::test]
@@ -478,8 +511,8 @@ async fn a_picture_of_a_user_is_shown_to_those_who_may_see_it() {
     // What is read can be written: nothing changes.
     alice.patch("/users/me", json!({ "avatar_url": second, "status_text": "x" })).await.ok(200);
     assert_eq!(fetch(&json!(second), &[]).await.0, 200);
-    // Somebody else who names its address keeps nothing alive.
-    bob.patch("/users/me", json!({ "avatar_url": second })).await.ok(200);
+    // It is nobody else's to show.
+    bob.patch("/users/me", json!({ "avatar_url": second })).await.refused(422, "VALIDATION_ERROR");
     alice.patch("/users/me", json!({ "avatar_url": "" })).await.ok(200);
     Answer::of(http().get(&second)).await.refused(404, "NOT_FOUND");
     bob.patch("/users/me", json!({ "avatar_url": "https://pictures.example/b.png" })).await.ok(200);

@@ -5,8 +5,11 @@
 mod provider;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use p256::elliptic_curve::sec1::ToEncodedPoint as _;
@@ -14,7 +17,17 @@ use reqwest::Method;
 use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use serde_json::{Value, json};
-use wa_server::{Config, Server, StartError};
+use tokio::sync::Notify;
+use uuid::Uuid;
+use wa_core::api::{Provision, RegisterDevice, SendMessage};
+use wa_core::error::FieldError;
+use wa_core::id::{DeviceId, UserId};
+use wa_core::ports::{Due, Note, PushOutcome, PushQueue, PushSender, Stored, Viewer, Waiting};
+use wa_core::push::{DeviceToken, Lane, Notice, Platform, PushAddress, PushKey};
+use wa_core::session::Caller;
+use wa_core::time::Timestamp;
+use wa_server::{Chat, Config, Server, StartError, SystemEnv};
+use wa_transport::rest::TrustedProxies;
 
 use self::provider::{Provider, Received, Say};
 use crate::support::{MovedClock, PATIENCE, Person, TestServer, config, eventually, http, log, soon};
@@ -249,6 +262,47 @@ async fn subscriptions_into_private_networks_are_refused() {
 }
 
 #[tokio::test]
+async fn a_server_that_others_reach_calls_nothing_on_its_own_machine_for_them() {
+    let changes: [fn(&mut Config); 2] = [
+        |config| config.server.public_url = Some("https://chat.example.org".parse().expect("a URL")),
+        |config| config.server.trusted_proxies = TrustedProxies::parse(&["10.0.0.0/8"]).expect("a range"),
+    ];
+    for change in changes {
+        let server = TestServer::with(change).await;
+        let bob = server.somebody().await;
+        let browser = Browser::new(9);
+        for endpoint in ["http://127.0.0.1:9/x", "http://localhost:9/x", "https://[::1]:9/x"] {
+            let error = bob.put("/users/me/fcm-token", browser.subscription(endpoint)).await.refused(422, "VALIDATION_ERROR");
+            assert_eq!(error["details"][0]["field"], "token", "{endpoint}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_push_service_ends_a_subscription_refuses_a_push_or_wants_it_later() {
+    for (status, body, outcome) in [
+        (403, Value::Null, "gone"),
+        (403, json!({ "reason": "BadJwtToken" }), "failed"),
+        (404, Value::Null, "gone"),
+        (400, Value::Null, "refused"),
+        (413, Value::Null, "refused"),
+        (408, Value::Null, "failed"),
+        (429, Value::Null, "failed"),
+    ] {
+        let (server, _clock, provider) = pushing().await;
+        let (alice, bob, chat) = server.couple().await;
+        bob.put("/users/me/fcm-token", Browser::new(9).subscription(&format!("http://{}/x", provider.address))).await.ok(204);
+        provider.say([Say::Status(status, "", body)]);
+        alice.say(&chat, "hello").await;
+        eventually(&format!("what {status} means"), async || {
+            let metrics = http().get(server.url("/metrics")).send().await.unwrap().text().await.unwrap();
+            metrics.contains(&format!("pushes_sent_total{{status=\"{outcome}\"}} 1")).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn a_token_ends_with_its_device_and_moves_with_its_owner() {
     let (server, _clock, provider) = pushing().await;
     let (alice, bob, chat) = server.couple().await;
@@ -358,6 +412,143 @@ async fn a_shutdown_sends_what_waits_for_its_window() {
     assert_eq!(lines, ["bob: Alice: fence", "bob: Friends: 2 new messages from Friends"], "and none to Carol, who saw them");
 }
 
+#[tokio::test]
+async fn a_shutdown_waits_for_what_is_on_its_way() {
+    let provider = Provider::start().await;
+    let server = TestServer::with(|config| {
+        provider.configure(config);
+        config.push.group_window = Duration::from_secs(2);
+    })
+    .await;
+    let (alice, bob, chat) = server.couple().await;
+    bob.wants_pushes("bob").await;
+    let phone = alice.phone.clone();
+    let answer = Arc::new(Notify::new());
+    provider.say([Say::Later(Arc::clone(&answer))]);
+    let said = alice.say(&chat, "before").await;
+    assert_eq!(provider.pushes(1).await[0].data()["message_id"], said["message_id"]);
+    let mut stopping = tokio::spawn(server.stop());
+    // It does not end before the answer has come.
+    let ended = tokio::time::timeout(Duration::from_secs(2), &mut stopping).await;
+    answer.notify_one();
+    let (config, data) = match ended {
+        Ok(ended) => ended.expect("no panic"),
+        Err(_) => stopping.await.expect("no panic"),
+    };
+    let server = TestServer::run(config, data, |builder| builder).await;
+    let alice = server.login(&phone).await;
+    let said = alice.say(&chat, "after").await;
+    assert_eq!(provider.pushes(2).await[1].data()["message_id"], said["message_id"], "what was sent is not sent again");
+}
+
+/// A queue that reads what is due while a push is on its way, and tells it when that has arrived; and a provider that answers
+/// no earlier.
+#[derive(Clone)]
+struct Slow {
+    queue: Arc<dyn PushQueue>,
+    pushed: Arc<Mutex<Vec<String>>>,
+    waits: Arc<AtomicBool>,
+    read: Arc<Notify>,
+    told: Arc<Notify>,
+}
+
+#[async_trait]
+impl PushSender for Slow {
+    fn check(&self, _: Platform, _: &PushAddress) -> Result<(), FieldError> {
+        Ok(())
+    }
+    async fn send(&self, _: &DeviceToken, notice: &Notice) -> PushOutcome {
+        self.pushed.lock().expect("is whole").push(notice.body.clone());
+        self.waits.store(true, Ordering::SeqCst);
+        self.read.notified().await;
+        PushOutcome::Sent
+    }
+}
+
+#[async_trait]
+impl PushQueue for Slow {
+    async fn reachable(&self, users: &[UserId]) -> Stored<Vec<UserId>> {
+        self.queue.reachable(users).await
+    }
+    async fn note(&self, notes: Vec<Note>) -> Stored<()> {
+        self.queue.note(notes).await
+    }
+    async fn due(&self, lane: Lane, by: Timestamp, failed: u32, limit: usize) -> Stored<Vec<Due>> {
+        let due = self.queue.due(lane, by, failed, limit).await;
+        if lane == Lane::Phones && self.waits.swap(false, Ordering::SeqCst) {
+            self.read.notify_one();
+            self.told.notified().await;
+            // Whoever waited for that has seen it.
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+        }
+        due
+    }
+    async fn waiting(&self, viewer: &Viewer, since: Timestamp) -> Stored<Option<Waiting>> {
+        self.queue.waiting(viewer, since).await
+    }
+    async fn told(&self, key: PushKey, up_to: i64, next_due: Timestamp) -> Stored<()> {
+        self.queue.told(key, up_to, next_due).await?;
+        self.told.notify_one();
+        Ok(())
+    }
+    async fn postpone(&self, key: PushKey, until: Timestamp, failed: bool) -> Stored<()> {
+        self.queue.postpone(key, until, failed).await
+    }
+    async fn resume(&self, not_before: Timestamp) -> Stored<()> {
+        self.queue.resume(not_before).await
+    }
+}
+
+#[tokio::test]
+async fn a_push_that_arrives_while_it_is_read_what_is_due_is_sent_once() {
+    let data = tempfile::tempdir().expect("a directory");
+    let mut stores = wa_storage::open(&wa_storage::StorageConfig::in_memory(), Arc::new(SystemEnv)).await.expect("opens");
+    let slow = Slow { queue: Arc::clone(&stores.push_queue), pushed: Arc::default(), waits: Arc::default(), read: Arc::default(), told: Arc::default() };
+    stores.push_queue = Arc::new(slow.clone());
+    let chat = Chat::builder(config(&data)).stores(Arc::new(stores)).push_sender(slow.clone()).build().await.expect("is built");
+    let caller = |number| Caller { user_id: UserId::from_uuid(Uuid::from_u128(number)), device_id: DeviceId::from_uuid(Uuid::from_u128(number)) };
+    let (alice, bob) = (caller(1), caller(2));
+    for who in [&alice, &bob] {
+        chat.users().provision(Provision { id: who.user_id, phone: None, display_name: "Somebody".to_owned() }).await.expect("is made");
+    }
+    chat.push().register(&bob, RegisterDevice { token: "bob".to_owned(), platform: None, keys: None }).await.expect("is registered");
+    let (direct, _) = chat.chats().create_direct(&alice, bob.user_id).await.expect("is made");
+    for (count, body) in [(1, "one"), (2, "two"), (3, "three")] {
+        let message = SendMessage {
+            chat_id: direct.chat_id,
+            client_msg_id: body.to_owned(),
+            kind: "text".to_owned(),
+            payload: json!({ "body": body }),
+            reply_to_message_id: None,
+            origin: None,
+        };
+        chat.messages().send(&alice, message).await.expect("is sent");
+        eventually("the push", async || (slow.pushed.lock().expect("is whole").len() >= count).then_some(())).await;
+    }
+    assert_eq!(*slow.pushed.lock().expect("is whole"), ["one", "two", "three"]);
+    chat.shutdown().await;
+}
+
+#[tokio::test]
+async fn access_tokens_that_nobody_gives_are_asked_for_once_for_all() {
+    let (server, _clock, provider) = pushing().await;
+    let (alice, bob, chat) = server.couple().await;
+    for number in 0..8 {
+        bob.wants_pushes(&format!("phone {number}").replace(' ', "-")).await;
+    }
+    // It is waited for only so long; those who waited as well do not begin anew, one after the other.
+    provider.say_to_grants([Say::Nothing]);
+    alice.say(&chat, "hello").await;
+    eventually("eight failures", async || {
+        let metrics = http().get(server.url("/metrics")).send().await.unwrap().text().await.unwrap();
+        metrics.contains("pushes_sent_total{status=\"failed\"} 8").then_some(())
+    })
+    .await;
+    assert_eq!(provider.grants().len(), 1);
+}
+
 /// Messages flow and their push arrives in the end, whatever the provider says first. `pause` is how much time passes until
 /// it is asked again.
 async fn outlives(script: impl IntoIterator<Item = Say>, pauses: &[u64]) -> (TestServer, Provider, Vec<Received>) {
@@ -407,7 +598,7 @@ fn fcm_error(status: u16, code: &str) -> Say {
 
 #[tokio::test]
 async fn a_provider_that_answers_401_is_asked_again_with_a_new_access_token() {
-    let (_server, provider, pushes) = outlives([fcm_error(401, "THIRD_PARTY_AUTH_ERROR")], &[]).await;
+    let (_server, provider, pushes) = outlives([Say::Status(401, "", json!({ "error": { "code": 401, "status": "UNAUTHENTICATED" } }))], &[]).await;
     let pushes = if pushes.len() < 2 { provider.pushes(2).await } else { pushes };
     assert_eq!((pushes[0].headers["authorization"].as_str(), pushes[1].headers["authorization"].as_str()), ("Bearer access-1", "Bearer access-2"));
 }
@@ -416,10 +607,9 @@ async fn a_provider_that_answers_401_is_asked_again_with_a_new_access_token() {
 async fn a_provider_that_knows_a_token_no_more_ends_it() {
     for answer in [
         fcm_error(404, "UNREGISTERED"),
-        Say::Status(404, "", Value::Null),
+        Say::Status(404, "", json!({ "error": { "code": 404, "status": "NOT_FOUND" } })),
         fcm_error(400, "INVALID_ARGUMENT"),
         fcm_error(403, "SENDER_ID_MISMATCH"),
-        Say::Status(410, "", Value::Null),
     ] {
         let (server, clock, provider) = pushing().await;
         let (alice, bob, chat) = server.couple().await;
@@ -433,6 +623,31 @@ async fn a_provider_that_knows_a_token_no_more_ends_it() {
         let lines = provider.lines(2).await;
         assert!(lines[1].starts_with("fresh: "), "{lines:?}");
     }
+}
+
+#[tokio::test]
+async fn whoever_answers_in_the_place_of_a_provider_ends_no_token() {
+    let (_server, _provider, pushes) = outlives([Say::Status(404, "", Value::Null), Say::Status(410, "", json!({ "error": "gone" }))], &[2, 3]).await;
+    assert_eq!(pushes.len(), 3);
+}
+
+#[tokio::test]
+async fn a_key_for_apple_that_is_wrong_holds_up_nobody_else() {
+    let (server, clock, provider) = pushing().await;
+    let (alice, bob, chat) = server.couple().await;
+    let carol = server.somebody().await;
+    let with_carol = alice.chat_with(&carol).await;
+    carol.wants_pushes("carol").await;
+    for number in 0..6 {
+        bob.put("/users/me/fcm-token", json!({ "token": format!("ios-{number}"), "platform": "ios" })).await.ok(204);
+    }
+    provider.say(std::iter::repeat_n(fcm_error(401, "THIRD_PARTY_AUTH_ERROR"), 6));
+    alice.say(&chat, "to Apple's phones").await;
+    provider.pushes(6).await;
+    alice.say(&with_carol, "to another").await;
+    assert!(provider.lines(7).await[6].starts_with("carol: "));
+    assert_eq!(provider.grants().len(), 1, "the access token is a good one");
+    next_push(&provider, &clock, 7, Duration::from_secs(75)).await;
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use async_trait::async_trait;
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use wa_core::link::FileSigner;
@@ -19,13 +19,19 @@ use wa_core::media::ObjectKey;
 use wa_core::ports::{Blob, BlobBody, BlobStore, Env, ListedObject, Presign, Stored};
 use wa_core::time::Timestamp;
 
-use super::{blocking, failed, make_folder, sync_folder};
+use super::{blocking, failed, make_empty, make_folder, sync_folder};
 
 /// Bytes that are read at a time.
 const PIECE: usize = 128 << 10;
 
 /// How much of an id names its folder: ids of 2^24 ms, some five hours, have so much in common.
 const SHARD: usize = 6;
+
+/// Where objects lie until they are whole, below the folder of the store.
+const PARTS: &str = ".parts";
+
+/// What their names begin with.
+const PART: &str = "part-";
 
 /// Objects in a folder.
 pub(crate) struct LocalBlobStore {
@@ -43,11 +49,12 @@ impl std::fmt::Debug for LocalBlobStore {
 }
 
 impl LocalBlobStore {
-    /// Takes this folder, which is made if it is not there.
+    /// Takes this folder, which is made if it is not there, and deletes what an earlier process left half done.
     pub(crate) fn open(root: PathBuf, temporary: Option<TempDir>, signer: FileSigner, env: Arc<dyn Env>) -> io::Result<Self> {
         for folder in ["originals", "thumbnails"] {
             make_folder(&root.join(folder))?;
         }
+        make_empty(&root.join(PARTS), PART)?;
         sync_folder(&root)?;
         if let Some(above) = root.parent().filter(|above| !above.as_os_str().is_empty()) {
             sync_folder(above)?;
@@ -69,19 +76,23 @@ fn path(root: &Path, key: &ObjectKey) -> PathBuf {
 /// Makes sure of the folder of an object, and that its name will last.
 fn folder_of(target: &Path) -> io::Result<&Path> {
     let folder = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    if !folder.is_dir() {
-        make_folder(folder)?;
-        sync_folder(folder.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
-    }
+    make_folder(folder)?;
+    // Also if it was there: whoever made it may not have come to this yet.
+    sync_folder(folder.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
     Ok(folder)
 }
 
+/// A file that becomes an object, and vanishes if it does not.
+fn part(root: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new().prefix(PART).tempfile_in(root.join(PARTS))
+}
+
 /// Puts a file that is complete and durable in its place.
-fn place(file: &Path, target: &Path) -> io::Result<()> {
+fn place(root: &Path, file: &Path, target: &Path) -> io::Result<()> {
     let folder = folder_of(target)?;
     match fs::rename(file, target) {
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-            let mut copy = tempfile::Builder::new().prefix(".part-").tempfile_in(folder)?;
+            let mut copy = part(root)?;
             io::copy(&mut fs::File::open(file)?, copy.as_file_mut())?;
             copy.as_file().sync_all()?;
             copy.persist(target).map_err(|error| error.error)?;
@@ -94,19 +105,19 @@ fn place(file: &Path, target: &Path) -> io::Result<()> {
 #[async_trait]
 impl BlobStore for LocalBlobStore {
     async fn put_file(&self, key: &ObjectKey, file: &Path) -> Stored<()> {
-        let (target, file) = (self.path(key), file.to_owned());
+        let (root, target, file) = (self.root.clone(), self.path(key), file.to_owned());
         blocking(move || {
             fs::File::open(&file)?.sync_all()?;
-            place(&file, &target)
+            place(&root, &file, &target)
         })
         .await
     }
 
     async fn put(&self, key: &ObjectKey, bytes: Vec<u8>) -> Stored<()> {
-        let target = self.path(key);
+        let (root, target) = (self.root.clone(), self.path(key));
         blocking(move || {
             let folder = folder_of(&target)?;
-            let mut part = tempfile::Builder::new().prefix(".part-").tempfile_in(folder)?;
+            let mut part = part(&root)?;
             part.write_all(&bytes)?;
             part.as_file().sync_all()?;
             part.persist(&target).map_err(|error| error.error)?;
@@ -154,7 +165,7 @@ impl BlobStore for LocalBlobStore {
     async fn check(&self) -> Stored<()> {
         let root = self.root.clone();
         // A disk that is full or read-only shows here as well.
-        blocking(move || tempfile::Builder::new().prefix(".check-").tempfile_in(root)?.write_all(b"ok")).await
+        blocking(move || part(&root)?.write_all(b"ok")).await
     }
 }
 

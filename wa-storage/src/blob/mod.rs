@@ -36,6 +36,19 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     builder.create(folder)
 }
 
+/// Makes a folder, or removes from it the files whose names begin like this. Only those: the folder may have been named by
+/// mistake.
+fn make_empty(folder: &Path, prefix: &str) -> io::Result<()> {
+    make_folder(folder)?;
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(prefix.as_bytes())) {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Lets names made in, or removed from, a folder outlive a power failure.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]

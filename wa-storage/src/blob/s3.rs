@@ -14,13 +14,14 @@ use ::s3::{self as client, AddressingStyle, Auth, Client, Credentials};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::percent_decode_str;
 use tempfile::TempDir;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 use url::Url;
 use wa_core::error::StoreError;
+use wa_core::link::encoded_name;
 use wa_core::media::ObjectKey;
 use wa_core::ports::{Blob, BlobBody, BlobStore, Disposition, ListedObject, Presign, Stored};
 use wa_core::time::Timestamp;
@@ -268,7 +269,7 @@ impl BlobStore for S3BlobStore {
     async fn presign(&self, key: &ObjectKey, how: &Presign) -> Stored<String> {
         let disposition = match &how.disposition {
             Disposition::Inline => "inline".to_owned(),
-            Disposition::Attachment(name) => format!("attachment; filename*=UTF-8''{}", utf8_percent_encode(name, NAME_SET)),
+            Disposition::Attachment(name) => format!("attachment; filename*=UTF-8''{}", encoded_name(name)),
         };
         let request = self.public.objects().presign_get(&self.bucket, key.to_string()).expires_in(how.ttl);
         let request = request.query_param("response-content-disposition", disposition).query_param("response-content-type", key.format().mime());
@@ -318,9 +319,6 @@ impl BlobStore for S3BlobStore {
         }
     }
 }
-
-/// What may stand unescaped in the name of an attachment (RFC 8187, section 3.2.1).
-const NAME_SET: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The empty part of an object.
 struct Nothing;

@@ -9,7 +9,7 @@ use tokio::fs::File;
 use tokio::io::{AsyncWriteExt as _, BufWriter};
 use wa_core::ports::{StagedFile, Staging, Stored};
 
-use super::{blocking, failed, make_folder};
+use super::{blocking, failed, make_empty};
 
 /// Bytes of an upload that are held before they are written; all an upload needs of memory, twice.
 const BUFFER: usize = 128 << 10;
@@ -23,14 +23,7 @@ pub(crate) struct LocalStaging {
 impl LocalStaging {
     /// Takes this folder, and deletes what an earlier process left there.
     pub(crate) fn open(folder: PathBuf) -> io::Result<Self> {
-        make_folder(&folder)?;
-        for entry in std::fs::read_dir(&folder)? {
-            let path = entry?.path();
-            // Only what was made here: the folder may have been named by mistake.
-            if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes())) {
-                std::fs::remove_file(path)?;
-            }
-        }
+        make_empty(&folder, PREFIX)?;
         Ok(Self { folder })
     }
 }

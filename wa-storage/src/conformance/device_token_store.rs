@@ -22,7 +22,7 @@ impl Subject {
     }
 
     pub(super) async fn register(&self, user: UserId, device: DeviceId, token: &str) -> DeviceToken {
-        self.device_tokens.register(self.new_token(user, device, token)).await.expect("registered")
+        self.device_tokens.register(self.new_token(user, device, token)).await.expect("answered").expect("registered")
     }
 
     pub(super) async fn is_reachable(&self, user: UserId) -> bool {
@@ -36,7 +36,7 @@ impl Subject {
         self.push_queue.note(vec![note]).await.expect("noted");
         let mut found = Vec::new();
         for lane in Lane::ALL {
-            let due = self.push_queue.due(lane, self.now(), 1000).await.expect("read");
+            let due = self.push_queue.due(lane, self.now(), u32::MAX, 1000).await.expect("read");
             found.extend(due.into_iter().filter(|due| due.chat_id == chat).map(|due| due.token));
         }
         found.sort_by(|a, b| a.address.token.cmp(&b.address.token));
@@ -57,7 +57,7 @@ pub async fn a_token_is_of_who_registered_it_last(s: &Subject) {
     let second = s.register(b, s.id(), "shared").await;
     assert_eq!((second.user_id, s.is_reachable(a).await, s.is_reachable(b).await), (b, false, true));
     // What waited for the one is not for the other.
-    assert_eq!(s.push_queue.due(Lane::Phones, s.now(), 10).await.expect("read"), []);
+    assert_eq!(s.push_queue.due(Lane::Phones, s.now(), u32::MAX, 10).await.expect("read"), []);
 }
 
 /// Case.
@@ -68,7 +68,7 @@ pub async fn a_token_registered_again_is_the_same(s: &Subject) {
     let (other, keys) = (s.id(), WebPushKeys { p256dh: [4; 65], auth: [7; 16] });
     let address = PushAddress { token: "mine".to_owned(), keys: Some(keys) };
     let new = NewDeviceToken { platform: Platform::Web, address: address.clone(), ..s.new_token(user, other, "mine") };
-    let second = s.device_tokens.register(new).await.expect("registered");
+    let second = s.device_tokens.register(new).await.expect("answered").expect("registered");
     assert_eq!(second, DeviceToken { device_id: other, platform: Platform::Web, address, updated_at: s.now(), ..first });
     assert_eq!(s.tokens_of(user).await, [second]);
 }
@@ -78,7 +78,7 @@ pub async fn past_the_limit_the_oldest_token_goes(s: &Subject) {
     let user = s.user().await;
     for name in ["a", "b", "c", "a", "d"] {
         s.env.advance(Duration::from_secs(1));
-        s.device_tokens.register(NewDeviceToken { most: 3, ..s.new_token(user, s.id(), name) }).await.expect("registered");
+        s.device_tokens.register(NewDeviceToken { most: 3, ..s.new_token(user, s.id(), name) }).await.expect("answered").expect("registered");
     }
     assert_eq!(s.names_of(user).await, ["a", "c", "d"]);
 }
@@ -112,6 +112,19 @@ pub async fn a_token_ends_with_its_session(s: &Subject) {
     s.register(user, tablet, "tablet").await;
     s.sessions.revoke(user, &[phone], s.id(), s.now()).await.expect("ended");
     assert_eq!(s.names_of(user).await, ["tablet"]);
+}
+
+/// Case.
+pub async fn an_ended_session_registers_no_token(s: &Subject) {
+    let user = s.user().await;
+    let ((phone, _), (tablet, _)) = (s.log_in(user).await, s.log_in(user).await);
+    s.register(user, tablet, "tablet").await;
+    s.sessions.revoke(user, &[phone], s.id(), s.now()).await.expect("ended");
+    for name in ["phone", "tablet"] {
+        assert_eq!(s.device_tokens.register(s.new_token(user, phone, name)).await.expect("answered"), None);
+    }
+    assert_eq!(s.names_of(user).await, ["tablet"], "and takes none over");
+    s.register(user, tablet, "again").await;
 }
 
 /// Case.

@@ -187,6 +187,7 @@ macro_rules! conformance_cases {
                 past_the_limit_the_oldest_token_goes
                 removing_a_token_is_per_user_and_idempotent
                 a_token_ends_with_its_session
+                an_ended_session_registers_no_token
                 a_token_ends_with_its_account
                 a_stale_token_goes_unless_it_was_registered_since
             ]

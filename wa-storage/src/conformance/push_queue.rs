@@ -25,7 +25,7 @@ impl Subject {
 
     /// What is due after so long.
     async fn due_in(&self, wait: Duration) -> Vec<Due> {
-        self.push_queue.due(Lane::Phones, self.now().after(wait), 100).await.expect("read")
+        self.push_queue.due(Lane::Phones, self.now().after(wait), u32::MAX, 100).await.expect("read")
     }
 
     /// Two users and their chat; the second has a token.
@@ -126,6 +126,9 @@ pub async fn a_push_that_failed_comes_back_at_its_time(s: &Subject) {
     assert_eq!(s.due_in(Duration::from_secs(29)).await, []);
     let due = s.due_in(Duration::from_secs(30)).await;
     assert_eq!(due.iter().map(|due| (range(due), due.attempts)).collect::<Vec<_>>(), [((3, 5), 2)]);
+    for (failed, found) in [(0, 0), (1, 0), (2, 1)] {
+        assert_eq!(s.push_queue.due(Lane::Phones, later(30), failed, 100).await.expect("read").len(), found, "failed {failed} times at the most");
+    }
     s.push_queue.told(key, 4, later(40)).await.expect("stored");
     assert_eq!(s.due_in(Duration::from_secs(40)).await[0].attempts, 0);
 }
@@ -138,12 +141,13 @@ pub async fn due_pushes_come_oldest_first_by_lane_and_bounded(s: &Subject) {
         let b = s.user().await;
         let chat = s.chat_of(a, b).await.id;
         let platform = if number % 2 == 0 { Platform::Ios } else { Platform::Web };
-        let token = s.device_tokens.register(NewDeviceToken { platform, ..s.new_token(b, s.id(), &b.to_string()) }).await.expect("registered");
+        let token =
+            s.device_tokens.register(NewDeviceToken { platform, ..s.new_token(b, s.id(), &b.to_string()) }).await.expect("answered").expect("registered");
         s.noted([Note { due_at: s.now().after(Duration::from_secs(60 - number)), ..s.note(b, chat, 1) }]).await;
         if platform == Platform::Web { browsers.push(token) } else { phones.push(token) }
     }
     let due = async |lane, limit| -> Vec<_> {
-        let due = s.push_queue.due(lane, s.now().after(Duration::from_secs(60)), limit).await.expect("read");
+        let due = s.push_queue.due(lane, s.now().after(Duration::from_secs(60)), u32::MAX, limit).await.expect("read");
         due.into_iter().map(|due| due.token).collect()
     };
     phones.reverse();

@@ -102,10 +102,9 @@ pub(super) fn examine(file: &mut (impl BufRead + Seek), total: u64) -> Result<Fi
     }
 }
 
-/// The seven bytes there; none at the end of the file. Going on forward costs no system call while the buffer lasts.
+/// The seven bytes there; none at the end of the file.
 fn header_at(file: &mut (impl BufRead + Seek), position: u64) -> Result<Option<[u8; 7]>, Refusal> {
-    let here = file.stream_position()?;
-    file.seek_relative(position.cast_signed() - here.cast_signed())?;
+    file.seek(SeekFrom::Start(position))?;
     let mut header = [0; 7];
     match file.read_exact(&mut header) {
         Ok(()) => Ok(Some(header)),

@@ -38,7 +38,7 @@ impl Boxes {
         }
         self.left = self.left.checked_sub(1).ok_or_else(|| Refusal::broken(NAME))?;
         let at = self.next;
-        seek(file, at)?;
+        file.seek(SeekFrom::Start(at))?;
         let (short, kind) = (u64::from(u32::from_be_bytes(array(file)?)), array(file)?);
         let (size, header) = match short {
             0 => (self.end - at, 8),
@@ -59,16 +59,6 @@ impl Boxes {
         }
         Ok(None)
     }
-}
-
-/// Goes there, without dropping what is buffered where that suffices.
-fn seek(file: &mut (impl BufRead + Seek), to: u64) -> Result<(), Refusal> {
-    let here = file.stream_position()?;
-    match i64::try_from(i128::from(to) - i128::from(here)) {
-        Ok(step) => file.seek_relative(step)?,
-        Err(_) => _ = file.seek(SeekFrom::Start(to))?,
-    }
-    Ok(())
 }
 
 fn array<const N: usize>(file: &mut impl BufRead) -> Result<[u8; N], Refusal> {
@@ -94,7 +84,7 @@ pub(super) fn examine(file: &mut (impl BufRead + Seek), total: u64) -> Result<Fi
     while let Some((kind, content)) = boxes.next(file)? {
         match &kind {
             b"ftyp" if position == 0 => {
-                seek(file, content.start)?;
+                file.seek(SeekFrom::Start(content.start))?;
                 brand = array(file)?;
             }
             b"moov" if movie.is_none() => movie = Some(content),
@@ -137,7 +127,7 @@ fn read_movie(file: &mut (impl BufRead + Seek), movie: &Range<u64>) -> Result<(O
             // A film in fragments tells its length here.
             b"mvex" => {
                 if let Some(header) = Boxes::within(&content).find(file, *b"mehd")? {
-                    seek(file, header.start)?;
+                    file.seek(SeekFrom::Start(header.start))?;
                     let [version, ..] = array::<4>(file)?;
                     let units = if version == 1 { u64::from_be_bytes(array(file)?) } else { u64::from(u32::from_be_bytes(array(file)?)) };
                     duration_ms = duration_ms.or_else(|| duration(units, scale));
@@ -164,7 +154,7 @@ fn read_track(file: &mut (impl BufRead + Seek), track: &Range<u64>) -> Result<Tr
                             read.duration_ms = duration(units, scale);
                         }
                         b"hdlr" => {
-                            seek(file, content.start + 8)?;
+                            file.seek(SeekFrom::Start(content.start + 8))?;
                             read.handler = array(file)?;
                         }
                         b"minf" => read.codec = codec(file, &content)?.unwrap_or_default(),
@@ -187,13 +177,13 @@ fn codec(file: &mut (impl BufRead + Seek), information: &Range<u64>) -> Result<O
 
 /// Units per second and the number of units, of `mvhd` and `mdhd`.
 fn times(file: &mut (impl BufRead + Seek), content: &Range<u64>) -> Result<(u64, u64), Refusal> {
-    seek(file, content.start)?;
+    file.seek(SeekFrom::Start(content.start))?;
     let [version, ..] = array::<4>(file)?;
     Ok(if version == 1 {
-        seek(file, content.start + 20)?;
+        file.seek(SeekFrom::Start(content.start + 20))?;
         (u64::from(u32::from_be_bytes(array(file)?)), Some(u64::from_be_bytes(array(file)?)).filter(|units| *units != u64::MAX).unwrap_or(0))
     } else {
-        seek(file, content.start + 12)?;
+        file.seek(SeekFrom::Start(content.start + 12))?;
         let (scale, units) = (u32::from_be_bytes(array(file)?), u32::from_be_bytes(array(file)?));
         (u64::from(scale), if units == u32::MAX { 0 } else { u64::from(units) })
     })
@@ -201,9 +191,9 @@ fn times(file: &mut (impl BufRead + Seek), content: &Range<u64>) -> Result<(u64,
 
 /// Width and height as a track is shown: turned on its side where its matrix says so.
 fn size(file: &mut (impl BufRead + Seek), content: &Range<u64>) -> Result<Option<(u32, u32)>, Refusal> {
-    seek(file, content.start)?;
+    file.seek(SeekFrom::Start(content.start))?;
     let [version, ..] = array::<4>(file)?;
-    seek(file, content.start + if version == 1 { 52 } else { 40 })?;
+    file.seek(SeekFrom::Start(content.start + if version == 1 { 52 } else { 40 }))?;
     let mut matrix = [0_u32; 9];
     for entry in &mut matrix {
         *entry = u32::from_be_bytes(array(file)?);

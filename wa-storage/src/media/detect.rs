@@ -1,11 +1,11 @@
 //! The first bytes say which family a file is of; the family's own reader then says what it really is.
 
-use std::io::{BufReader, Read, Seek};
+use std::io::{Read, Seek};
 
 use wa_core::media::{Format, MediaKind};
 use wa_core::ports::Inspected;
 
-use super::bounded::{length, read_at};
+use super::bounded::{Near, length, read_at};
 use super::{Refusal, audio, bmff, ebml, office, ogg, picture, text, wave};
 
 /// How much of a file's beginning is looked at for its magic bytes.
@@ -65,7 +65,7 @@ fn family(head: &[u8]) -> Family {
 ///
 /// # Errors
 /// If it is of no allowed format, of another kind, broken, or too large a picture; the text is for people.
-pub fn examine(file: &mut (impl Read + Seek), declared: MediaKind, thumbnail_width: u32) -> Result<Inspected, Refusal> {
+pub fn examine(file: &mut (impl Read + Seek + Send), declared: MediaKind, thumbnail_width: u32) -> Result<Inspected, Refusal> {
     let total = length(file)?;
     let head = read_at(file, 0, HEAD)?;
     if head.is_empty() {
@@ -79,11 +79,11 @@ pub fn examine(file: &mut (impl Read + Seek), declared: MediaKind, thumbnail_wid
     }
     let finding = match family {
         Family::Image(format) => picture::examine(format, file, thumbnail_width)?,
-        Family::Bmff => bmff::examine(&mut BufReader::new(file), total)?,
-        Family::Ebml => ebml::examine(&mut BufReader::new(file), total)?,
+        Family::Bmff => bmff::examine(&mut Near::new(file), total)?,
+        Family::Ebml => ebml::examine(Near::new(file), total)?,
         Family::Ogg => ogg::examine(file, total)?,
         Family::Wave => wave::examine(file, total)?,
-        Family::Framed => audio::examine(&mut BufReader::new(file), total)?,
+        Family::Framed => audio::examine(&mut Near::new(file), total)?,
         Family::Pdf => Format::Pdf.into(),
         Family::Zip => office::zip(file)?.into(),
         Family::Compound => office::compound(file)?.into(),

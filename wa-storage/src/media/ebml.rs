@@ -8,7 +8,9 @@ use super::Refusal;
 use super::detect::{Finding, duration};
 
 /// Elements beside each other.
-const MAX_ELEMENTS: usize = 10_000;
+const MAX_BESIDE: usize = 10_000;
+/// Elements that are looked at in all.
+const MAX_ELEMENTS: usize = 100_000;
 
 const HEADER: u32 = 0x1A45_DFA3;
 const DOC_TYPE: u32 = 0x4282;
@@ -35,11 +37,19 @@ struct Element {
     open: bool,
 }
 
+/// A file whose elements are walked through.
+struct Walk<F> {
+    file: F,
+    /// Elements that may still be looked at.
+    left: usize,
+}
+
 /// The element at a position within what ends at `end`; one that would reach further is refused.
-fn element(file: &mut (impl BufRead + Seek), at: u64, end: u64) -> Result<Element, Refusal> {
-    file.seek(SeekFrom::Start(at))?;
-    let (id, id_length) = vint(file, 4, true)?;
-    let (size, size_length) = vint(file, 8, false)?;
+fn element(walk: &mut Walk<impl BufRead + Seek>, at: u64, end: u64) -> Result<Element, Refusal> {
+    walk.left = walk.left.checked_sub(1).ok_or_else(|| Refusal::broken(NAME))?;
+    walk.file.seek(SeekFrom::Start(at))?;
+    let (id, id_length) = vint(&mut walk.file, 4, true)?;
+    let (size, size_length) = vint(&mut walk.file, 8, false)?;
     let start = at + id_length + size_length;
     let open = size == (1 << (7 * size_length)) - 1;
     let stop = if open { end } else { start.checked_add(size).filter(|stop| *stop <= end).ok_or_else(Refusal::cut)? };
@@ -65,14 +75,18 @@ fn vint(file: &mut impl BufRead, longest: u64, keep_marker: bool) -> Result<(u64
 }
 
 /// Calls `each` with the children of an element, until it says that it has seen enough.
-fn children<F: BufRead + Seek>(file: &mut F, parent: &Element, mut each: impl FnMut(&mut F, &Element) -> Result<bool, Refusal>) -> Result<(), Refusal> {
+fn children<F: BufRead + Seek>(
+    walk: &mut Walk<F>,
+    parent: &Element,
+    mut each: impl FnMut(&mut Walk<F>, &Element) -> Result<bool, Refusal>,
+) -> Result<(), Refusal> {
     let mut at = parent.start;
-    for _ in 0..MAX_ELEMENTS {
+    for _ in 0..MAX_BESIDE {
         if at >= parent.end {
             return Ok(());
         }
-        let child = element(file, at, parent.end)?;
-        if each(file, &child)? {
+        let child = element(walk, at, parent.end)?;
+        if each(walk, &child)? {
             return Ok(());
         }
         at = child.end;
@@ -81,23 +95,23 @@ fn children<F: BufRead + Seek>(file: &mut F, parent: &Element, mut each: impl Fn
 }
 
 /// The content of a small element.
-fn content(file: &mut impl BufRead, element: &Element) -> Result<Vec<u8>, Refusal> {
+fn content(walk: &mut Walk<impl BufRead>, element: &Element) -> Result<Vec<u8>, Refusal> {
     let length = usize::try_from(element.end - element.start).ok().filter(|length| *length <= 64 && !element.open);
     let mut bytes = vec![0; length.ok_or_else(|| Refusal::broken(NAME))?];
-    file.read_exact(&mut bytes)?;
+    walk.file.read_exact(&mut bytes)?;
     Ok(bytes)
 }
 
-fn number(file: &mut impl BufRead, element: &Element) -> Result<u64, Refusal> {
-    let bytes = content(file, element)?;
+fn number(walk: &mut Walk<impl BufRead>, element: &Element) -> Result<u64, Refusal> {
+    let bytes = content(walk, element)?;
     if bytes.len() > 8 {
         return Err(Refusal::broken(NAME));
     }
     Ok(bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
 }
 
-fn float(file: &mut impl BufRead, element: &Element) -> Result<f64, Refusal> {
-    let bytes = content(file, element)?;
+fn float(walk: &mut Walk<impl BufRead>, element: &Element) -> Result<f64, Refusal> {
+    let bytes = content(walk, element)?;
     match (<[u8; 4]>::try_from(bytes.as_slice()), <[u8; 8]>::try_from(bytes.as_slice())) {
         (Ok(single), _) => Ok(f64::from(f32::from_be_bytes(single))),
         (_, Ok(double)) => Ok(f64::from_be_bytes(double)),
@@ -115,15 +129,16 @@ struct Told {
     frames: bool,
 }
 
-pub(super) fn examine(file: &mut (impl BufRead + Seek), total: u64) -> Result<Finding, Refusal> {
-    let header = element(file, 0, total)?;
+pub(super) fn examine(file: impl BufRead + Seek, total: u64) -> Result<Finding, Refusal> {
+    let walk = &mut Walk { file, left: MAX_ELEMENTS };
+    let header = element(walk, 0, total)?;
     let mut doc_type = Vec::new();
     if header.id != HEADER || header.open {
         return Err(Refusal::broken(NAME));
     }
-    children(file, &header, |file, child| {
+    children(walk, &header, |walk, child| {
         if child.id == DOC_TYPE {
-            doc_type = content(file, child)?;
+            doc_type = content(walk, child)?;
         }
         Ok(false)
     })?;
@@ -132,16 +147,16 @@ pub(super) fn examine(file: &mut (impl BufRead + Seek), total: u64) -> Result<Fi
         Some(b"matroska") => Format::Mkv,
         _ => return Err(Refusal::broken(NAME)),
     };
-    let mut segment = element(file, header.end, total)?;
+    let mut segment = element(walk, header.end, total)?;
     while segment.id != SEGMENT {
         // Padding may stand between the two.
-        segment = element(file, segment.end, total)?;
+        segment = element(walk, segment.end, total)?;
     }
     let mut told = Told::default();
-    children(file, &segment, |file, child| {
+    children(walk, &segment, |walk, child| {
         match child.id {
-            INFO => read_info(file, child, &mut told)?,
-            TRACKS => read_tracks(file, child, &mut told)?,
+            INFO => read_info(walk, child, &mut told)?,
+            TRACKS => read_tracks(walk, child, &mut told)?,
             CLUSTER => told.frames = true,
             _ => {}
         }
@@ -160,30 +175,30 @@ pub(super) fn examine(file: &mut (impl BufRead + Seek), total: u64) -> Result<Fi
     Ok(Finding { size: told.size, duration_ms, ..format.into() })
 }
 
-fn read_info<F: BufRead + Seek>(file: &mut F, info: &Element, told: &mut Told) -> Result<(), Refusal> {
-    children(file, info, |file, child| {
+fn read_info<F: BufRead + Seek>(walk: &mut Walk<F>, info: &Element, told: &mut Told) -> Result<(), Refusal> {
+    children(walk, info, |walk, child| {
         match child.id {
-            TIMESTAMP_SCALE => told.scale = Some(number(file, child)?),
-            DURATION => told.duration = Some(float(file, child)?),
+            TIMESTAMP_SCALE => told.scale = Some(number(walk, child)?),
+            DURATION => told.duration = Some(float(walk, child)?),
             _ => {}
         }
         Ok(false)
     })
 }
 
-fn read_tracks<F: BufRead + Seek>(file: &mut F, tracks: &Element, told: &mut Told) -> Result<(), Refusal> {
-    children(file, tracks, |file, entry| {
+fn read_tracks<F: BufRead + Seek>(walk: &mut Walk<F>, tracks: &Element, told: &mut Told) -> Result<(), Refusal> {
+    children(walk, tracks, |walk, entry| {
         if entry.id != TRACK_ENTRY {
             return Ok(false);
         }
         let (mut video, mut width, mut height) = (false, 0, 0);
-        children(file, entry, |file, child| {
+        children(walk, entry, |walk, child| {
             match child.id {
-                TRACK_TYPE => video = number(file, child)? == 1,
-                VIDEO => children(file, child, |file, child| {
+                TRACK_TYPE => video = number(walk, child)? == 1,
+                VIDEO => children(walk, child, |walk, child| {
                     match child.id {
-                        PIXEL_WIDTH => width = number(file, child)?,
-                        PIXEL_HEIGHT => height = number(file, child)?,
+                        PIXEL_WIDTH => width = number(walk, child)?,
+                        PIXEL_HEIGHT => height = number(walk, child)?,
                         _ => {}
                     }
                     Ok(false)

@@ -36,9 +36,9 @@ const LOG_PAGES: i64 = if cfg!(feature = "planted") { 400 } else { 16_000 };
 const FEW_LOG_PAGES: i64 = if cfg!(feature = "planted") { 400 } else { 1_000 };
 
 /// Pages that a connection keeps, in KiB, which SQLite wants as a negative number. The writer comes back to the same inner
-/// pages of its trees all the time; readers find what they lack in the system's memory.
+/// pages of its trees all the time; readers forget theirs with every commit, and find what they lack in the system's memory.
 const WRITER_CACHE: &str = "-16384";
-const READER_CACHE: &str = "-2048";
+const READER_CACHE: &str = "-512";
 
 /// Which database speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

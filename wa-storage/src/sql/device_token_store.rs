@@ -54,7 +54,13 @@ pub(super) async fn end_with(tx: &mut Tx<'_>, user: UserId, devices: &[DeviceId]
     Ok(())
 }
 
-async fn register(tx: &mut Tx<'_>, new: NewDeviceToken) -> Stored<DeviceToken> {
+async fn register(tx: &mut Tx<'_>, new: NewDeviceToken) -> Stored<Option<DeviceToken>> {
+    // Nothing changes; but whoever ends the session meanwhile waits for this, and then finds the token. A host's own logins
+    // are not known here.
+    let hold = Statement::fixed("UPDATE sessions SET last_active_at = last_active_at WHERE device_id = $1 RETURNING revoked_at");
+    if first(&tx.fetch(hold.bind(new.device_id)).await?, |row| row.maybe_time(0))?.flatten().is_some() {
+        return Ok(None);
+    }
     let PushAddress { token, keys } = &new.address;
     tx.hold_name(token).await?;
     // What waits for a device that is somebody else's now is not for them.
@@ -74,12 +80,12 @@ async fn register(tx: &mut Tx<'_>, new: NewDeviceToken) -> Stored<DeviceToken> {
     tx.execute(rest.bind(new.user_id).bind(bound(new.most))).await?;
     let query = tx.build("SELECT ").text(COLUMNS_OF_T).text(" FROM device_tokens t WHERE t.token = ").value(token.as_str());
     let found = first(&tx.fetch(query).await?, |row| read(row, 0))?;
-    found.ok_or_else(|| StoreError::other(tx.dialect().name(), "a token that was just registered is not there"))
+    found.map(Some).ok_or_else(|| StoreError::other(tx.dialect().name(), "a token that was just registered is not there"))
 }
 
 #[async_trait]
 impl DeviceTokenStore for SqlDeviceTokenStore {
-    async fn register(&self, new: NewDeviceToken) -> Stored<DeviceToken> {
+    async fn register(&self, new: NewDeviceToken) -> Stored<Option<DeviceToken>> {
         self.writer.run_apart(move |tx| Box::pin(register(tx, new))).await
     }
 

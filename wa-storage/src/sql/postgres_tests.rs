@@ -231,27 +231,23 @@ async fn when_all_connections_are_taken_callers_are_refused_in_time() {
     let node = Node::on(scratch.url(), 6).await;
     let (go, wait) = watch::channel(false);
     // Every connection of the pool stands in a transaction.
-    let held = join_all((0..4).map(|_| {
-        let mut wait = wait.clone();
-        let writer = Arc::clone(&node.stores.database.writer);
-        async move {
-            let (started, is_running) = tokio::sync::oneshot::channel();
-            let held = tokio::spawn(async move {
-                writer
-                    .run_once(move |_| {
-                        Box::pin(async move {
-                            let _ = started.send(());
-                            let _ = wait.wait_for(|go| *go).await;
-                            Ok(())
-                        })
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        let (mut wait, writer) = (wait.clone(), Arc::clone(&node.stores.database.writer));
+        let (started, is_running) = tokio::sync::oneshot::channel();
+        held.push(tokio::spawn(async move {
+            writer
+                .run_once(move |_| {
+                    Box::pin(async move {
+                        let _ = started.send(());
+                        let _ = wait.wait_for(|go| *go).await;
+                        Ok(())
                     })
-                    .await
-            });
-            is_running.await.expect("it runs");
-            held
-        }
-    }))
-    .await;
+                })
+                .await
+        }));
+        is_running.await.expect("it runs");
+    }
     let refused = node.stores.users.get(&[node.env.new_id()]).await;
     assert_eq!(refused.map_err(|error| error.kind), Err(StoreErrorKind::Unavailable));
     go.send_replace(true);

@@ -131,7 +131,7 @@ impl PushQueue for SqlPushQueue {
         Ok(())
     }
 
-    async fn due(&self, lane: Lane, by: Timestamp, limit: usize) -> Stored<Vec<Due>> {
+    async fn due(&self, lane: Lane, by: Timestamp, failed: u32, limit: usize) -> Stored<Vec<Due>> {
         let query = self
             .db
             .build("SELECT q.chat_id, q.kind, q.done, q.up_to, q.by_user, q.noted_at, q.attempts, ")
@@ -140,6 +140,8 @@ impl PushQueue for SqlPushQueue {
             .value(lane == Lane::Browsers)
             .text(" AND q.due_at <= ")
             .value(by)
+            .text(" AND q.attempts <= ")
+            .value(i64::from(failed))
             .text(" ORDER BY q.due_at LIMIT ")
             .value(bound(limit));
         self.db.read_apart(query).await?.iter().map(due).collect()

@@ -1,5 +1,6 @@
 //! Which addresses a push service may have. A user names it, so that it could be any: nothing but the public Internet is
-//! called for them, and this machine, where tests and local push services run (contract, section 10).
+//! called for them, and this machine, where tests and local push services run (contract, section 10), if whoever reaches the
+//! server is on this machine as well.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -14,26 +15,35 @@ pub(super) enum Place {
     Loopback,
 }
 
+/// Whether an address is one of this machine.
+#[must_use]
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            name == "localhost" || name.ends_with(".localhost")
+        }
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
 /// Where this endpoint is; `None` if it must not be called: no HTTP(S), credentials in it, plain HTTP to anywhere but this
 /// machine, or the address of a private network.
 pub(super) fn place(url: &Url) -> Option<Place> {
     if !matches!(url.scheme(), "http" | "https") || !url.username().is_empty() || url.password().is_some() {
         return None;
     }
-    let (is_loopback, is_public) = match url.host()? {
-        Host::Domain(name) => {
-            let name = name.trim_end_matches('.');
-            let is_loopback = name == "localhost" || name.ends_with(".localhost");
-            (is_loopback, !is_loopback)
-        }
-        Host::Ipv4(ip) => (ip.is_loopback(), is_public(ip.into())),
-        Host::Ipv6(ip) => (ip.is_loopback(), is_public(ip.into())),
-    };
-    match (is_loopback, is_public, url.scheme()) {
-        (true, ..) => Some(Place::Loopback),
-        (false, true, "https") => Some(Place::Internet),
-        _ => None,
+    if is_loopback(url) {
+        return Some(Place::Loopback);
     }
+    let is_public = match url.host()? {
+        Host::Domain(_) => true,
+        Host::Ipv4(ip) => is_public(ip.into()),
+        Host::Ipv6(ip) => is_public(ip.into()),
+    };
+    (is_public && url.scheme() == "https").then_some(Place::Internet)
 }
 
 /// Whether an address is one of the public Internet (IANA special-purpose registries, RFC 6890).

@@ -34,7 +34,10 @@ const CLAIM: i64 = 3600;
 /// How long before its end an access token is renewed.
 const EARLY: Duration = Duration::from_secs(60);
 
-/// What the breaker calls the two places.
+/// How long a push waits at least whose provider waits for the operator.
+const MENDING: Duration = Duration::from_secs(60);
+
+/// What the breaker calls the place.
 const SENDING: &str = "fcm";
 
 /// The credentials cannot be used. What is secret of them is not in it.
@@ -114,14 +117,23 @@ pub(super) struct FcmSender {
     url: String,
     config: FcmConfig,
     /// Held while a new one is asked for, so that it is asked for once.
-    access: Mutex<Option<Access>>,
+    access: Mutex<Asked>,
     breaker: Breaker,
     env: Arc<dyn Env>,
 }
 
 /// Why no access token was had.
+#[derive(Clone, Copy)]
 struct NoAccess {
     retry_after: Option<Duration>,
+}
+
+/// What came of asking for access tokens.
+#[derive(Default)]
+struct Asked {
+    access: Option<Access>,
+    /// When none was had the last time.
+    failed: Option<(Instant, NoAccess)>,
 }
 
 fn reach(url: &Url) -> Reach {
@@ -132,7 +144,7 @@ impl FcmSender {
     pub(super) fn new(config: FcmConfig, env: Arc<dyn Env>) -> Result<Self, NoTls> {
         let url = format!("{}/v1/projects/{}/messages:send", config.endpoint.as_str().trim_end_matches('/'), config.project);
         let (sending, asking) = (client(reach(&config.endpoint))?, client(reach(&config.token_uri))?);
-        Ok(Self { sending, asking, url, config, access: Mutex::new(None), breaker: Breaker::default(), env })
+        Ok(Self { sending, asking, url, config, access: Mutex::default(), breaker: Breaker::default(), env })
     }
 
     pub(super) async fn send(&self, to: &DeviceToken, notice: &Notice) -> PushOutcome {
@@ -157,13 +169,15 @@ impl FcmSender {
                 Err(NoAccess { retry_after }) => return PushOutcome::Failed { retry_after },
             };
             match self.sending.post(&self.url).bearer_auth(&access).json(&body).send().await {
-                Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
-                    self.forget(&access).await;
-                    if is_last {
-                        tracing::warn!("FCM does not accept the credentials of push.fcm_credentials; pushes wait");
+                Ok(response) => match outcome(response).await {
+                    Answer::Outcome(outcome) => return outcome,
+                    Answer::Unauthorized => {
+                        self.forget(&access).await;
+                        if is_last {
+                            tracing::warn!("FCM does not accept the credentials of push.fcm_credentials; pushes wait");
+                        }
                     }
-                }
-                Ok(response) => return outcome(response).await,
+                },
                 Err(error) => {
                     tracing::warn!(error = %error.without_url(), "FCM could not be reached");
                     return PushOutcome::Failed { retry_after: None };
@@ -174,22 +188,27 @@ impl FcmSender {
     }
 
     async fn access(&self) -> Result<Arc<str>, NoAccess> {
-        let mut access = self.access.lock().await;
-        if let Some(access) = access.as_ref().filter(|access| Instant::now() < access.until) {
+        let since = Instant::now();
+        let mut asked = self.access.lock().await;
+        if let Some(access) = asked.access.as_ref().filter(|access| Instant::now() < access.until) {
             return Ok(Arc::clone(&access.token));
         }
-        let fresh = self.ask_for_access().await?;
+        // Those who waited while none was had do not ask one after the other, each for as long as that may take.
+        if let Some((_, none)) = asked.failed.filter(|(at, _)| since <= *at) {
+            return Err(none);
+        }
+        let answer = self.ask_for_access().await;
+        asked.failed = answer.as_ref().err().map(|none| (Instant::now(), *none));
+        let fresh = answer?;
         let token = Arc::clone(&fresh.token);
-        *access = Some(fresh);
+        asked.access = Some(fresh);
         Ok(token)
     }
 
     /// Unless another was had since.
     async fn forget(&self, token: &Arc<str>) {
-        let mut access = self.access.lock().await;
-        if access.as_ref().is_some_and(|access| access.token == *token) {
-            *access = None;
-        }
+        let mut asked = self.access.lock().await;
+        asked.access.take_if(|access| access.token == *token);
     }
 
     async fn ask_for_access(&self) -> Result<Access, NoAccess> {
@@ -256,26 +275,41 @@ fn message(to: &DeviceToken, notice: &Notice) -> Value {
     json!({ "message": message })
 }
 
+enum Answer {
+    Outcome(PushOutcome),
+    /// The access token is not accepted.
+    Unauthorized,
+}
+
 /// https://firebase.google.com/docs/reference/fcm/rest/v1/ErrorCode
-async fn outcome(response: reqwest::Response) -> PushOutcome {
+async fn outcome(response: reqwest::Response) -> Answer {
     let (status, asked) = (response.status(), retry_after(response.headers()));
     if status.is_success() {
-        return PushOutcome::Sent;
+        return Answer::Outcome(PushOutcome::Sent);
     }
     let body = beginning(response).await.unwrap_or_default();
     let error = serde_json::from_slice::<Value>(&body).unwrap_or_default()["error"].take();
     let has_code =
         |code: &str| error["status"] == code || error["details"].as_array().is_some_and(|details| details.iter().any(|detail| detail["errorCode"] == code));
-    if status == StatusCode::NOT_FOUND || status == StatusCode::GONE || has_code("UNREGISTERED") || has_code("SENDER_ID_MISMATCH") {
-        return PushOutcome::Gone;
+    // A 404 without these is none of FCM's: whoever answers at a wrong push.fcm_endpoint knows nothing of tokens.
+    if has_code("UNREGISTERED") || has_code("SENDER_ID_MISMATCH") || status == StatusCode::NOT_FOUND && error["status"] == "NOT_FOUND" {
+        return Answer::Outcome(PushOutcome::Gone);
     }
     if status == StatusCode::BAD_REQUEST {
-        return if has_code("INVALID_ARGUMENT") && is_about_token(&error) { PushOutcome::Gone } else { refused(status, &error) };
+        let is_gone = has_code("INVALID_ARGUMENT") && is_about_token(&error);
+        return Answer::Outcome(if is_gone { PushOutcome::Gone } else { refused(status, &error) });
+    }
+    if has_code("THIRD_PARTY_AUTH_ERROR") {
+        tracing::error!("FCM cannot push to Apple's phones: the project's APNs key is missing or wrong, see the Firebase console");
+        return Answer::Outcome(PushOutcome::Failed { retry_after: asked.or(Some(MENDING)) });
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        return Answer::Unauthorized;
     }
     tracing::warn!(status = status.as_u16(), code = error["status"].as_str().unwrap_or_default(), "FCM did not take a push");
     // A place that wants to be left alone says for how long; a minute, where it does not (the same page).
     let minute = (status == StatusCode::TOO_MANY_REQUESTS).then_some(Duration::from_secs(60));
-    PushOutcome::Failed { retry_after: asked.or(minute) }
+    Answer::Outcome(PushOutcome::Failed { retry_after: asked.or(minute) })
 }
 
 /// An invalid argument is the token, unless it is said to be another.

@@ -10,6 +10,7 @@ mod providers;
 mod vapid;
 mod web_push;
 
+pub use address::is_loopback;
 pub use fcm::{FcmConfig, InvalidCredentials};
 pub use http::NoTls;
 pub use providers::{Providers, ProvidersConfig};

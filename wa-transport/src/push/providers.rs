@@ -22,6 +22,8 @@ pub struct ProvidersConfig {
     pub vapid: Option<VapidKey>,
     /// Whom push services turn to: a `mailto:` or `https:` URL.
     pub subject: String,
+    /// Whether users may name push services on this machine: they could have any service there called.
+    pub loopback: bool,
 }
 
 /// Hands pushes to FCM, to the push services of browsers, or to the log.
@@ -37,7 +39,7 @@ impl Providers {
     /// If the system's trusted certificates cannot be had.
     pub fn new(config: ProvidersConfig, env: Arc<dyn Env>) -> Result<Self, NoTls> {
         let fcm = config.fcm.map(|fcm| FcmSender::new(fcm, Arc::clone(&env))).transpose()?;
-        let web = config.vapid.map(|key| WebPushSender::new(key, config.subject, env)).transpose()?;
+        let web = config.vapid.map(|key| WebPushSender::new(key, config.subject, config.loopback, env)).transpose()?;
         Ok(Self { fcm, web })
     }
 }
@@ -46,10 +48,10 @@ impl Providers {
 impl PushSender for Providers {
     fn check(&self, platform: Platform, address: &PushAddress) -> Result<(), FieldError> {
         match platform {
-            Platform::Web if self.web.is_none() => {
-                Err(FieldError { field: "platform".to_owned(), message: "web is not served: there is no key for it".to_owned() })
-            }
-            Platform::Web => WebPushSender::check(address),
+            Platform::Web => match &self.web {
+                Some(web) => web.check(address),
+                None => Err(FieldError { field: "platform".to_owned(), message: "web is not served: there is no key for it".to_owned() }),
+            },
             Platform::Android | Platform::Ios => Ok(()),
         }
     }

@@ -16,7 +16,7 @@ use wa_core::push::{DeviceToken, Notice, PushAddress, TTL, WebPushKeys};
 
 use super::address::{Place, place};
 use super::breaker::Breaker;
-use super::http::{NoTls, Reach, client, retry_after};
+use super::http::{NoTls, Reach, beginning, client, retry_after};
 use super::vapid::VapidKey;
 
 /// The size of the one record, header included: push services take 4,096 bytes (RFC 8291, section 4).
@@ -28,7 +28,8 @@ const CLAIM: i64 = 12 * 3600;
 /// Sends to browsers.
 pub(super) struct WebPushSender {
     internet: reqwest::Client,
-    loopback: reqwest::Client,
+    /// Where push services on this machine may be called.
+    loopback: Option<reqwest::Client>,
     key: VapidKey,
     subject: String,
     breaker: Breaker,
@@ -36,13 +37,22 @@ pub(super) struct WebPushSender {
 }
 
 impl WebPushSender {
-    pub(super) fn new(key: VapidKey, subject: String, env: Arc<dyn Env>) -> Result<Self, NoTls> {
-        Ok(Self { internet: client(Reach::Public)?, loopback: client(Reach::Loopback)?, key, subject, breaker: Breaker::default(), env })
+    pub(super) fn new(key: VapidKey, subject: String, loopback: bool, env: Arc<dyn Env>) -> Result<Self, NoTls> {
+        let loopback = loopback.then(|| client(Reach::Loopback)).transpose()?;
+        Ok(Self { internet: client(Reach::Public)?, loopback, key, subject, breaker: Breaker::default(), env })
     }
 
-    pub(super) fn check(address: &PushAddress) -> Result<(), FieldError> {
+    /// Whom to call this endpoint by, if it may be called.
+    fn client(&self, endpoint: &Url) -> Option<&reqwest::Client> {
+        match place(endpoint)? {
+            Place::Internet => Some(&self.internet),
+            Place::Loopback => self.loopback.as_ref(),
+        }
+    }
+
+    pub(super) fn check(&self, address: &PushAddress) -> Result<(), FieldError> {
         let wrong = |field: &str, message: &str| Err(FieldError { field: field.to_owned(), message: message.to_owned() });
-        if Url::parse(&address.token).ok().as_ref().and_then(place).is_none() {
+        if Url::parse(&address.token).ok().is_none_or(|endpoint| self.client(&endpoint).is_none()) {
             return wrong("token", "must be the endpoint of the subscription: an https URL of a public push service");
         }
         match &address.keys {
@@ -54,13 +64,12 @@ impl WebPushSender {
     pub(super) async fn send(&self, to: &DeviceToken, notice: &Notice) -> PushOutcome {
         let endpoint = Url::parse(&to.address.token).ok();
         // What was accepted under other rules is not called by these.
-        let Some((endpoint, place)) = endpoint.and_then(|url| place(&url).map(|place| (url, place))) else { return PushOutcome::Gone };
+        let Some((endpoint, client)) = endpoint.and_then(|url| self.client(&url).map(|client| (url, client))) else { return PushOutcome::Gone };
         let Some(body) = to.address.keys.as_ref().and_then(|keys| self.encrypted(keys, notice)) else { return PushOutcome::Gone };
         let origin = endpoint.origin().ascii_serialization();
         if let Err(wait) = self.breaker.ask(&origin) {
             return PushOutcome::Resting { wait };
         }
-        let client = if place == Place::Loopback { &self.loopback } else { &self.internet };
         let authorization = self.key.authorization(&origin, self.env.now().as_secs() + CLAIM, &self.subject);
         let request = client
             .post(endpoint)
@@ -73,7 +82,7 @@ impl WebPushSender {
             .header("topic", topic(notice))
             .body(body);
         match request.send().await {
-            Ok(response) => self.outcome(&origin, &response),
+            Ok(response) => self.outcome(&origin, response).await,
             Err(error) => {
                 tracing::warn!(error = %error.without_url(), "a push service could not be reached");
                 self.breaker.failed(&origin);
@@ -82,10 +91,11 @@ impl WebPushSender {
         }
     }
 
-    /// The status says all there is to know (RFC 8030, sections 5 and 8.4).
-    fn outcome(&self, origin: &str, response: &reqwest::Response) -> PushOutcome {
+    /// The status says nearly all there is to know (RFC 8030, sections 5 and 8.4; RFC 8292, section 4.2).
+    async fn outcome(&self, origin: &str, response: reqwest::Response) -> PushOutcome {
         let status = response.status();
-        let failed = || PushOutcome::Failed { retry_after: retry_after(response.headers()) };
+        let asked = retry_after(response.headers());
+        let failed = || PushOutcome::Failed { retry_after: asked };
         match status {
             _ if status.is_success() => {
                 self.breaker.answered(origin);
@@ -95,8 +105,22 @@ impl WebPushSender {
                 self.breaker.answered(origin);
                 PushOutcome::Gone
             }
-            StatusCode::PAYLOAD_TOO_LARGE => PushOutcome::Refused,
-            StatusCode::TOO_MANY_REQUESTS => failed(),
+            StatusCode::FORBIDDEN => {
+                self.breaker.answered(origin);
+                // Apple's word for a claim that is wrong in itself, such as by its subject or its time: that is ours to mend. Else
+                // the subscription is for another key than ours.
+                if String::from_utf8_lossy(&beginning(response).await.unwrap_or_default()).contains("JwtToken") {
+                    tracing::warn!("a push service does not accept what the server says of itself; check push.vapid_subject and the clock");
+                    return failed();
+                }
+                PushOutcome::Gone
+            }
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => failed(),
+            _ if status.is_client_error() => {
+                tracing::warn!(status = status.as_u16(), "a push service refused a push");
+                self.breaker.answered(origin);
+                PushOutcome::Refused
+            }
             _ => {
                 tracing::warn!(status = status.as_u16(), "a push service did not take a push");
                 if status.is_server_error() {
@@ -170,6 +194,7 @@ mod tests {
     use super::*;
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use wa_core::testing::SimEnv;
 
     /// RFC 8291, section 5 and appendix A.
     #[test]
@@ -188,9 +213,18 @@ mod tests {
         let mut p256dh = [1; 65];
         p256dh[0] = 4;
         let address = |token: &str, p256dh| PushAddress { token: token.to_owned(), keys: Some(WebPushKeys { p256dh, auth: [0; 16] }) };
-        let field = |address| WebPushSender::check(&address).expect_err("refused").field;
-        assert_eq!(field(address("https://push.example.org/x", p256dh)), "keys.p256dh");
-        assert_eq!(field(address("http://10.0.0.1/x", p256dh)), "token");
+        let sender = |loopback| {
+            let key = VapidKey::of(&[7; 32]).expect("a key");
+            WebPushSender::new(key, String::new(), loopback, Arc::new(SimEnv::new(1))).expect("certificates")
+        };
+        let field = |sender: &WebPushSender, token| sender.check(&address(token, p256dh)).expect_err("refused").field;
+        let (anywhere, local) = (sender(false), sender(true));
+        assert_eq!(field(&anywhere, "https://push.example.org/x"), "keys.p256dh");
+        for private in ["http://10.0.0.1/x", "http://127.0.0.1/x", "https://localhost/x", "http://[::1]/x"] {
+            assert_eq!(field(&anywhere, private), "token", "{private}");
+        }
+        assert_eq!(field(&local, "http://10.0.0.1/x"), "token");
+        assert_eq!(field(&local, "http://127.0.0.1/x"), "keys.p256dh");
         assert!(encrypt(&WebPushKeys { p256dh, auth: [0; 16] }, b"", &NonZeroScalar::try_from([7; 32].as_slice()).expect("a scalar"), [0; 16]).is_none());
     }
 }

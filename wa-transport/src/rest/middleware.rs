@@ -162,7 +162,8 @@ pub(super) async fn deadline(State(rest): State<Shared>, request: Request, next:
     }
 }
 
-fn is_upload(request: &Request) -> bool {
+/// Whether it is to one of the routes that take files.
+pub(super) fn is_upload(request: &Request) -> bool {
     let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
     UPLOADS.iter().any(|(method, path)| request.method() == method && route.strip_suffix(path).is_some_and(|before| before.ends_with(BASE_PATH)))
 }

@@ -19,6 +19,7 @@ mod messages;
 mod middleware;
 mod multipart;
 mod push;
+mod refused;
 mod remote;
 mod search;
 mod statuses;
@@ -166,6 +167,7 @@ pub fn router(backend: Backend, options: RestOptions) -> Router {
     }
     // The last layer is the outermost.
     all.layer(from_fn_with_state(Arc::clone(&rest), middleware::deadline))
+        .layer(from_fn(refused::drain))
         .layer(CatchPanicLayer::custom(after_panic))
         .layer(options.cors_origins.layer())
         .layer(from_fn(middleware::security_headers))

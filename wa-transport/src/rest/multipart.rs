@@ -1,7 +1,9 @@
 //! A file in a `multipart/form-data` body (RFC 7578), taken as it comes in: nothing is held but the piece under way. How much
-//! comes, and how long it may take, is bounded whatever the head of the request says.
+//! comes, and how long it may take, is bounded whatever the head of the request says. What a refused upload still sends is read
+//! by `refused`.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -11,6 +13,7 @@ use bytes::Bytes;
 use futures_util::{Stream, stream};
 use http_body_util::BodyExt as _;
 use multer::{Field, Multipart};
+use tokio::time::Instant;
 use wa_core::error::{Error, TooLarge};
 use wa_core::media::MediaKind;
 use wa_core::upload::Upload;
@@ -23,9 +26,9 @@ const AROUND: u64 = 1 << 20;
 /// Bytes of a part that holds a word.
 const WORD: usize = 64;
 
-/// Bytes of a refused body that are still read, so that the client gets to see the refusal, and how long that may take.
-const DRAINED: u64 = 128 << 20;
-const DRAINED_WITHIN: Duration = Duration::from_secs(20);
+/// Bytes that may come without any part going on: what stands before the first one, or the head of one. The parser holds all
+/// of it, and looks through it again with each piece that comes.
+const HELD: u64 = 64 << 10;
 
 /// A file that came in.
 pub(super) struct Incoming {
@@ -40,8 +43,12 @@ pub(super) struct Incoming {
 enum Broken {
     #[error("it is too large")]
     TooLarge,
+    #[error("what stands before a part is too large")]
+    Held,
     #[error("nothing came for too long")]
     Idle,
+    #[error("it comes in too slowly")]
+    Slow,
     #[error("the connection broke")]
     Cut,
 }
@@ -57,32 +64,71 @@ where
     let largest = MediaKind::ALL.into_iter().map(|kind| kind.max_bytes(limits)).max().unwrap_or_default();
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let boundary = multer::parse_boundary(content_type).map_err(|_| Error::BadRequest("The body must be multipart/form-data with a boundary".to_owned()))?;
-    let mut multipart = Multipart::new(bounded(request.into_body(), largest + AROUND + DRAINED, limits.upload_idle), boundary);
-    let taken = Taking { names, wants_kind, begin, most: largest + AROUND };
-    match taken.take(&mut multipart).await {
-        Ok(incoming) => Ok(incoming),
-        Err(error) => {
-            // A server that answers and closes while data is under way makes the client's stack drop the answer.
-            let _ = tokio::time::timeout(DRAINED_WITHIN, async { while let Ok(Some(_)) = multipart.next_field().await {} }).await;
-            Err(error)
+    let held = AtomicU64::new(0);
+    let arriving = Arriving::new(request.into_body(), largest + AROUND, limits.upload_idle, limits.upload_rate as u64);
+    let mut multipart = Multipart::new(pieces(arriving, &held), boundary);
+    Taking { names, wants_kind, begin, held: &held }.take(&mut multipart).await
+}
+
+/// A body as it comes in: so many bytes at the most, none long after the one before, and not too slowly on the whole.
+struct Arriving {
+    body: Body,
+    /// Bytes that may still come.
+    left: u64,
+    idle: Duration,
+    /// Bytes in a second.
+    rate: u64,
+    /// How long it was waited for since the last look at its rate, and what came in that time. What else takes time, such as
+    /// writing to the disk, is not the client's fault.
+    waited: Duration,
+    came: u64,
+}
+
+impl Arriving {
+    const fn new(body: Body, most: u64, idle: Duration, rate: u64) -> Self {
+        Self { body, left: most, idle, rate, waited: Duration::ZERO, came: 0 }
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Broken> {
+        loop {
+            let since = Instant::now();
+            let frame = match tokio::time::timeout(self.idle, self.body.frame()).await {
+                Ok(None) => return Ok(None),
+                Ok(Some(Ok(frame))) => frame,
+                Ok(Some(Err(_))) => return Err(Broken::Cut),
+                Err(_) => return Err(Broken::Idle),
+            };
+            self.waited += since.elapsed();
+            let Ok(data) = frame.into_data() else { continue };
+            self.left = self.left.checked_sub(data.len() as u64).ok_or(Broken::TooLarge)?;
+            self.came += data.len() as u64;
+            if self.waited >= self.idle {
+                if u128::from(self.came) * 1000 < u128::from(self.rate) * self.waited.as_millis() {
+                    return Err(Broken::Slow);
+                }
+                (self.waited, self.came) = (Duration::ZERO, 0);
+            }
+            return Ok(Some(data));
         }
     }
 }
 
-/// The pieces of a body: so many bytes at the most, and none long after the one before.
-fn bounded(body: Body, most: u64, idle: Duration) -> impl Stream<Item = Result<Bytes, Broken>> + Send {
-    stream::unfold(Some((body, 0_u64)), move |state| async move {
-        let (mut body, mut read) = state?;
-        loop {
-            let frame = match tokio::time::timeout(idle, body.frame()).await {
-                Ok(None) => return None,
-                Ok(Some(Ok(frame))) => frame,
-                Ok(Some(Err(_))) => return Some((Err(Broken::Cut), None)),
-                Err(_) => return Some((Err(Broken::Idle), None)),
-            };
-            let Ok(data) = frame.into_data() else { continue };
-            read = read.saturating_add(data.len() as u64);
-            return Some(if read > most { (Err(Broken::TooLarge), None) } else { (Ok(data), Some((body, read))) });
+/// The pieces of a body for the parser. `held` counts what it was given; whoever gets anything out of it sets it to zero.
+fn pieces(arriving: Arriving, held: &AtomicU64) -> impl Stream<Item = Result<Bytes, Broken>> + Send {
+    stream::unfold(Some(arriving), move |arriving| async move {
+        let mut arriving = arriving?;
+        // The parser asks for more until there is none at the moment, and only then looks at what it has.
+        tokio::task::yield_now().await;
+        if held.load(Ordering::Relaxed) > HELD {
+            return Some((Err(Broken::Held), None));
+        }
+        match arriving.next().await {
+            Ok(Some(data)) => {
+                held.fetch_add(data.len() as u64, Ordering::Relaxed);
+                Some((Ok(data), Some(arriving)))
+            }
+            Ok(None) => None,
+            Err(broken) => Some((Err(broken), None)),
         }
     })
 }
@@ -91,8 +137,8 @@ struct Taking<'a, B> {
     names: &'a [&'static str],
     wants_kind: bool,
     begin: B,
-    /// Bytes of all parts together.
-    most: u64,
+    /// Bytes that came since the last part began or went on.
+    held: &'a AtomicU64,
 }
 
 impl<B, Begun> Taking<'_, B>
@@ -103,8 +149,8 @@ where
     async fn take(&self, multipart: &mut Multipart<'_>) -> Result<Incoming, Error> {
         let mut kind = None;
         let mut file: Option<(Upload, Option<String>)> = None;
-        let mut read = 0_u64;
         while let Some(mut field) = multipart.next_field().await.map_err(garbled)? {
+            self.held.store(0, Ordering::Relaxed);
             let name = field.name().unwrap_or_default().to_owned();
             if self.names.contains(&name.as_str()) {
                 if file.is_some() {
@@ -112,36 +158,31 @@ where
                 }
                 let file_name = field.file_name().map(str::to_owned);
                 let mut upload = (self.begin)(kind).await?;
-                while let Some(piece) = field.chunk().await.map_err(garbled)? {
-                    read = self.counted(read, &piece)?;
+                while let Some(piece) = self.piece(&mut field).await? {
                     upload.write(&piece).await?;
                 }
                 file = Some((upload, file_name));
             } else if name == "type" && self.wants_kind {
-                kind = Some(self.kind(field, &mut read).await?);
+                kind = Some(self.kind(field).await?);
             } else {
-                while let Some(piece) = field.chunk().await.map_err(garbled)? {
-                    read = self.counted(read, &piece)?;
-                }
+                while self.piece(&mut field).await?.is_some() {}
             }
         }
         let (upload, file_name) = file.ok_or_else(|| Error::invalid(self.names.first().copied().unwrap_or_default(), "is required"))?;
-        if upload.size() == 0 {
-            return Err(Error::invalid(self.names.first().copied().unwrap_or_default(), "must not be empty"));
-        }
         Ok(Incoming { upload, kind, file_name })
     }
 
-    fn counted(&self, read: u64, piece: &Bytes) -> Result<u64, Error> {
-        let read = read.saturating_add(piece.len() as u64);
-        if read > self.most { Err(Error::TooLarge(TooLarge::Payload)) } else { Ok(read) }
+    /// The next bytes of a part.
+    async fn piece(&self, field: &mut Field<'_>) -> Result<Option<Bytes>, Error> {
+        let piece = field.chunk().await.map_err(garbled)?;
+        self.held.store(0, Ordering::Relaxed);
+        Ok(piece)
     }
 
-    async fn kind(&self, mut field: Field<'_>, read: &mut u64) -> Result<MediaKind, Error> {
+    async fn kind(&self, mut field: Field<'_>) -> Result<MediaKind, Error> {
         let wrong = || Error::invalid("type", "must be image, video, audio or document");
         let mut word = Vec::new();
-        while let Some(piece) = field.chunk().await.map_err(garbled)? {
-            *read = self.counted(*read, &piece)?;
+        while let Some(piece) = self.piece(&mut field).await? {
             word.extend_from_slice(piece.get(..WORD.min(piece.len())).unwrap_or_default());
             if word.len() > WORD {
                 return Err(wrong());
@@ -160,9 +201,84 @@ fn garbled(error: multer::Error) -> Error {
     };
     match broken {
         Some(Broken::TooLarge) => Error::TooLarge(TooLarge::Payload),
+        Some(Broken::Slow) => Error::BadRequest("The upload came in too slowly".to_owned()),
         Some(Broken::Idle) => Error::BadRequest("The upload stopped for too long".to_owned()),
         Some(Broken::Cut) => Error::BadRequest("The upload was cut short".to_owned()),
         // The error's own text may quote the body.
-        None => Error::BadRequest("The multipart body is garbled or cut short".to_owned()),
+        Some(Broken::Held) | None => Error::BadRequest("The multipart body is garbled or cut short".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt as _;
+
+    use super::*;
+
+    const IDLE: Duration = Duration::from_secs(30);
+
+    fn body(pieces: impl Stream<Item = Bytes> + Send + 'static) -> Body {
+        Body::from_stream(pieces.map(Ok::<_, std::convert::Infallible>))
+    }
+
+    /// A body of pieces of which each takes so long to come.
+    fn dripping(bytes: usize, each: Duration) -> Body {
+        body(stream::unfold((), move |()| async move {
+            tokio::time::sleep(each).await;
+            Some((Bytes::from(vec![b'x'; bytes]), ()))
+        }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_that_drips_is_ended() {
+        let mut arriving = Arriving::new(dripping(20_000, Duration::from_secs(10)), 1 << 30, IDLE, 2048);
+        for piece in 1..=2 {
+            assert!(matches!(arriving.next().await, Ok(Some(_))), "piece {piece}");
+        }
+        assert!(matches!(arriving.next().await, Err(Broken::Slow)), "60,000 bytes in 30 seconds");
+        let mut arriving = Arriving::new(dripping(20_500, Duration::from_secs(10)), 1 << 30, IDLE, 2048);
+        for piece in 1..=100 {
+            assert!(matches!(arriving.next().await, Ok(Some(_))), "piece {piece}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_that_the_server_takes_is_not_the_clients() {
+        let mut arriving = Arriving::new(dripping(10, Duration::from_millis(1)), 1 << 30, IDLE, 2048);
+        for _ in 0..10 {
+            assert!(matches!(arriving.next().await, Ok(Some(_))));
+            tokio::time::sleep(IDLE).await;
+        }
+    }
+
+    /// How much of a body is read before it is refused.
+    async fn read_of(start: &'static str, then: &'static [u8]) -> u64 {
+        let read = std::sync::Arc::new(AtomicU64::new(0));
+        let count = std::sync::Arc::clone(&read);
+        let endless = stream::once(async move { Bytes::from(start) }).chain(stream::repeat(Bytes::from(then.repeat(64)))).take(100_000);
+        let body = body(endless.inspect(move |piece| _ = count.fetch_add(piece.len() as u64, Ordering::Relaxed)));
+        let held = AtomicU64::new(0);
+        let mut multipart = Multipart::new(pieces(Arriving::new(body, 1 << 30, IDLE, 1), &held), "x");
+        let refused = async {
+            while let Some(mut field) = multipart.next_field().await? {
+                held.store(0, Ordering::Relaxed);
+                while field.chunk().await?.is_some() {
+                    held.store(0, Ordering::Relaxed);
+                }
+            }
+            Ok::<(), multer::Error>(())
+        };
+        assert!(refused.await.is_err());
+        read.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test]
+    async fn what_stands_before_a_part_is_not_held_without_end() {
+        for start in ["", "--x\r\ncontent-disposition: form-data; name=\"file\"\r\nx-long: "] {
+            let read = read_of(start, b"no boundary here").await;
+            assert!((HELD..HELD + 4096).contains(&read), "{start:?}: {read}");
+        }
+        let read = read_of("--x\r\ncontent-disposition: form-data; name=\"file\"\r\n\r\n", b"of a file, any l").await;
+        assert!(read > 100_000_000, "a part itself goes on: {read}");
     }
 }

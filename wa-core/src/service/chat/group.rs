@@ -139,6 +139,9 @@ impl ChatService {
             Some(_) => self.deps.chats.get(by, &[chat]).await?.into_iter().next().and_then(|listed| listed.chat.group).map(|group| group.avatar_url),
             None => None,
         };
+        if let Some(picture) = picture.as_ref().filter(|picture| replaced.as_ref() != Some(picture)) {
+            self.deps.attachments.may_show(by, picture).await?;
+        }
         self.apply(by, chat, Box::new(move |state| group::set_profile(state, by, &by_name, wanted))).await?;
         if let Some(replaced) = replaced.filter(|replaced| Some(replaced) != picture.as_ref()) {
             self.deps.attachments.let_go(&replaced).await;

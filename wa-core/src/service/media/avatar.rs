@@ -33,11 +33,8 @@ impl MediaService {
                 self.deps.chat_api.update(caller, chat, change).await.map(|_| ())
             }
         };
-        if let Err(error) = set {
-            // Nobody was told of it. Should the change have been made after all, it is in use and stays.
-            self.deps.attachments.let_go(&address).await;
-            return Err(error);
-        }
+        // After an error it may be set all the same, or be about to: if it is not, the sweep finds it.
+        set?;
         Ok(self.deps.attachments.links().absolute(&address))
     }
 }

@@ -79,7 +79,7 @@ impl MediaService {
     #[must_use]
     pub fn new(deps: MediaDeps) -> Self {
         let people = People::new(Arc::clone(&deps.users), Arc::clone(&deps.contacts));
-        let places = Places::new(deps.limits.uploads_at_once);
+        let places = Places::new(deps.limits.uploads_at_once, deps.limits.uploads_of_user);
         Self { deps, people, places }
     }
 
@@ -116,7 +116,7 @@ impl MediaApi for MediaService {
                 limits.avatar_bytes as u64
             }
         };
-        let place = self.places.take()?;
+        let place = self.places.take(caller.user_id)?;
         let staged = self.deps.staging.stage().await.map_err(Error::unavailable)?;
         Ok(Upload::new(staged, most, place))
     }

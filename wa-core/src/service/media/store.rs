@@ -32,8 +32,7 @@ impl MediaService {
         if upload.size() == 0 {
             return Err(Error::invalid("file", "must not be empty"));
         }
-        let inspected = self.deps.inspector.inspect(upload.path(), kind, width).await.map_err(refused)?;
-        if inspected.format.kind() == kind { Ok(inspected) } else { Err(Error::MediaInvalidType(format!("The file is no {kind}"))) }
+        self.deps.inspector.inspect(upload.path(), kind, width).await.map_err(refused)
     }
 
     /// Keeps a file that is to be sent.
@@ -69,10 +68,16 @@ impl MediaService {
     pub(super) async fn keep_avatar(&self, uploader_id: UserId, mut upload: Upload, width: u32) -> Result<Media> {
         upload.finish().await?;
         let inspected = self.inspect(&upload, MediaKind::Image, width).await?;
-        let picture = match inspected.thumbnail {
-            Some(picture) if inspected.format.fits_avatar() => picture,
-            _ => return Err(Error::MediaInvalidType("A picture of a user or group must be a JPEG, PNG or WebP".to_owned())),
+        if !inspected.format.fits_avatar() {
+            return Err(Error::MediaInvalidType("A picture of a user or group must be a JPEG, PNG or WebP".to_owned()));
+        }
+        // The file itself is not shown instead: it may tell where it was taken.
+        let too_large = || {
+            Error::MediaInvalidType(
+                "This progressive JPEG or WebP has too many pixels to be made smaller here; make it smaller, or save it as a plain JPEG or PNG".to_owned(),
+            )
         };
+        let picture = inspected.thumbnail.ok_or_else(too_large)?;
         let media = Media {
             id: self.deps.env.new_id(),
             uploader_id,

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::{NotificationService, Result};
 use crate::api::{PushApi, RegisterDevice, SubscriptionKeys};
-use crate::error::{Error, FieldError};
+use crate::error::{Error, FieldError, Unauthenticated};
 use crate::ports::{EnvExt as _, NewDeviceToken};
 use crate::push::{DeviceToken, Platform, PushAddress, WebPushKeys};
 use crate::session::Caller;
@@ -51,7 +51,10 @@ impl PushApi for NotificationService {
             most: deps.limits.device_tokens,
             at: deps.env.now(),
         };
-        Ok(deps.tokens.register(new).await?)
+        let registered = deps.tokens.register(new).await?.ok_or(Error::Unauthenticated(Unauthenticated::Invalid))?;
+        // What is stored already is for the other devices.
+        self.windows().forget(caller.user_id);
+        Ok(registered)
     }
 
     async fn unregister(&self, caller: &Caller, token: Option<&str>) -> Result<()> {

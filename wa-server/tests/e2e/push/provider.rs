@@ -22,6 +22,8 @@ pub(crate) enum Say {
     Garbage,
     /// Nothing, for ever.
     Nothing,
+    /// That it took it, once it is told to.
+    Later(Arc<Notify>),
     /// Ends the connection.
     HangUp,
 }
@@ -154,7 +156,11 @@ async fn serve(mut stream: TcpStream, state: Arc<State>) {
         let granted = json!({ "access_token": format!("access-{number}"), "expires_in": 3600, "token_type": "Bearer" });
         let (status, headers, body) = match say {
             None if is_grant => (200, "", granted),
-            None => (200, "", json!({ "name": format!("projects/wa-test/messages/{number}") })),
+            None => taken(number),
+            Some(Say::Later(when)) => {
+                when.notified().await;
+                taken(number)
+            }
             Some(Say::Status(status, headers, body)) => (status, headers, body),
             Some(Say::Garbage) => {
                 let _ = stream.write_all(b"\x00\xff this is no HTTP \r\n\r\n").await;
@@ -169,6 +175,10 @@ async fn serve(mut stream: TcpStream, state: Arc<State>) {
             return;
         }
     }
+}
+
+fn taken(number: usize) -> (u16, &'static str, Value) {
+    (200, "", json!({ "name": format!("projects/wa-test/messages/{number}") }))
 }
 
 /// The next request; `None` once the connection has ended.

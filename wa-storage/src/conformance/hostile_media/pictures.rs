@@ -5,6 +5,9 @@ use wa_core::media::{Format, MediaKind};
 use super::bytes::{PNG, chunk, dark_png, darkness, find, header, noise, patched};
 use super::{Corpus, Fate, sample};
 
+/// It is taken without a thumbnail: to go over it so often would take too long.
+const MANY_SCANS: &str = "progressive JPEG of 12 megapixels with 80 scans of nothing";
+
 const SCRIPT: &[u8] = b"<script>alert(1)</script>";
 
 pub(super) fn add(corpus: &mut Corpus) {
@@ -61,6 +64,12 @@ fn jpeg(corpus: &mut Corpus) {
             let end = good.len() - 2;
             [&good[..end], &good[scan..end].repeat(200), b"\xff\xd9"].concat()
         }),
+        // Each is decoded again, over all of it, with zeros for what is not there.
+        ("JPEG of 100 megapixels with 90 scans of nothing", {
+            let head = scan + 2 + usize::from(u16::from_be_bytes([good[scan + 2], good[scan + 3]]));
+            let large = patched(&good[..scan], sof, &[&10_000_u16.to_be_bytes()[..], &10_000_u16.to_be_bytes()].concat());
+            [large, good[scan..head].repeat(90), b"\xff\xd9".to_vec()].concat()
+        }),
     ] {
         corpus.image(name, Fate::Refused, bytes);
     }
@@ -84,6 +93,11 @@ fn jpeg(corpus: &mut Corpus) {
         Fate::RefusedOrHarmless(Format::Jpeg),
         patched(progressive, at, &[&3000_u16.to_be_bytes()[..], &4000_u16.to_be_bytes()].concat()),
     );
+    corpus.image(MANY_SCANS, Fate::RefusedOrHarmless(Format::Jpeg), {
+        let large = patched(progressive, at, &[&3000_u16.to_be_bytes()[..], &4000_u16.to_be_bytes()].concat());
+        let scan = segment(0xDA, &[1, 1, 0, 1, 63, 0]);
+        [&large[..large.len() - 2], &scan.repeat(80), b"\xff\xd9"].concat()
+    });
     for (name, bytes) in [
         ("JPEG with a place in EXIF", sample!("gps.jpg").to_vec()),
         ("JPEG with a script as its comment", inserted(&segment(0xFE, SCRIPT))),

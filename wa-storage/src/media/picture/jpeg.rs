@@ -1,11 +1,13 @@
 //! JPEG: its markers are walked from the first to the last, then it is decoded at an eighth of its size or more, which takes
-//! little memory but for progressive pictures: those that would not fit are checked by their structure alone.
+//! little memory but for progressive pictures: those that would not fit, or would take too long, are checked by their structure
+//! alone.
 
 use std::io::{BufRead, BufReader, Read, Seek};
 
 use image::RgbImage;
 use image::metadata::Orientation;
 use jpeg_decoder::{Decoder, Error, PixelFormat};
+use rayon::ThreadPoolBuilder;
 
 use super::{Decoded, Refusal, check_size};
 
@@ -13,25 +15,82 @@ use super::{Decoded, Refusal, check_size};
 const PIXELS: u64 = 1 << 20;
 /// For the coefficients of a progressive picture, all of which are kept until its last scan.
 const COEFFICIENTS: u64 = 36 << 20;
-/// Progressive pictures have about ten scans; each goes over the whole picture.
+/// Progressive pictures have about ten scans.
 const MAX_SCANS: usize = 100;
+/// Blocks of 64 coefficients that all scans of a progressive picture go over: some five times as many as the largest ones have
+/// that are decoded. Behind the end of its data a scan goes on with zeros, so that a few bytes cost as much as a whole one.
+const MAX_VISITS: u64 = 8 << 20;
+
+/// A component of the frame.
+struct Component {
+    id: u8,
+    /// Of 64 coefficients.
+    blocks: u64,
+    /// Those of its coefficients that a scan has brought whole, as bits.
+    whole: u64,
+}
 
 /// What the markers tell.
 struct Header {
     width: u16,
     height: u16,
-    /// Bytes that the coefficients of a progressive picture take.
-    coefficients: Option<u64>,
+    progressive: bool,
+    components: Vec<Component>,
+    /// Components in all scans.
+    scanned: usize,
+    /// Blocks in all scans.
+    visits: u64,
     orientation: Orientation,
 }
 
-pub(super) fn decode(file: &mut (impl BufRead + Seek)) -> Result<Decoded, Refusal> {
+impl Header {
+    /// Notes a scan (ITU-T T.81, B.2.3).
+    fn scan(&mut self, scan: &[u8]) -> Result<(), Refusal> {
+        let broken = || Refusal::broken("JPEG picture");
+        let (count, rest) = scan.split_first().ok_or_else(broken)?;
+        let (selected, [first, last, approximation]) = rest.split_last_chunk().ok_or_else(broken)?;
+        if selected.len() != usize::from(*count) * 2 || *count == 0 {
+            return Err(broken());
+        }
+        self.scanned += usize::from(*count);
+        // But for progressive pictures each component is in one scan: what came again would be decoded again, all of it.
+        if !self.progressive && self.scanned > self.components.len() {
+            return Err(broken());
+        }
+        for selector in selected.chunks_exact(2) {
+            let component = self.components.iter_mut().find(|component| component.id == selector[0]).ok_or_else(broken)?;
+            self.visits += component.blocks;
+            if approximation & 15 == 0 {
+                component.whole |= (*first..=*last.min(&63)).fold(0, |bits, coefficient| bits | 1 << coefficient);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it can be decoded within memory and time.
+    fn fits(&self) -> bool {
+        if !self.progressive {
+            return true;
+        }
+        let bytes: u64 = self.components.iter().map(|component| component.blocks * 128).sum();
+        // Of components that are not whole the decoder makes a copy, one at a time.
+        let copied = self.components.iter().filter(|component| component.whole != u64::MAX).map(|component| component.blocks * 128).max();
+        bytes + copied.unwrap_or(0) <= COEFFICIENTS && self.visits <= MAX_VISITS
+    }
+}
+
+pub(super) fn decode(file: &mut (impl BufRead + Seek + Send)) -> Result<Decoded, Refusal> {
     let header = walk(file)?;
     let (width, height) = (u32::from(header.width), u32::from(header.height));
     file.rewind()?;
-    let pixels = match header.coefficients {
-        Some(bytes) if bytes > COEFFICIENTS => None,
-        _ => Some(read(file, &header)?),
+    let pixels = if header.fits() {
+        // Without its feature `rayon` the decoder hands rows to threads of its own, which fall behind where others need the
+        // processor: what waits for them has no bound. With it each row is done before the next is read. The pool is for
+        // what it does with rows at the end; a pool of the whole process would outlive this.
+        let alone = ThreadPoolBuilder::new().num_threads(1).build().map_err(|error| Refusal::Unreadable(std::io::Error::other(error)))?;
+        Some(alone.install(|| read(file, &header))?)
+    } else {
+        None
     };
     Ok(Decoded { width, height, orientation: header.orientation, pixels })
 }
@@ -75,10 +134,11 @@ fn walk(file: &mut (impl BufRead + Seek)) -> Result<Header, Refusal> {
                 orientation = segment(file)?.strip_prefix(b"Exif\0\0").and_then(Orientation::from_exif_chunk);
             }
             0xDA => {
-                segment(file)?;
+                let scan = segment(file)?;
                 scans += 1;
-                if header.is_none() || scans > MAX_SCANS {
-                    return Err(Refusal::broken("JPEG picture"));
+                match header.as_mut() {
+                    Some(header) if scans <= MAX_SCANS => header.scan(&scan)?,
+                    _ => return Err(Refusal::broken("JPEG picture")),
                 }
             }
             0xD9 => {
@@ -137,15 +197,16 @@ fn frame_header(frame: &[u8], progressive: bool) -> Result<Header, Refusal> {
     let [8, h1, h0, w1, w0, count, components @ ..] = frame else { return Err(Refusal::broken("JPEG picture")) };
     let (width, height) = (u16::from_be_bytes([*w1, *w0]), u16::from_be_bytes([*h1, *h0]));
     check_size(width.into(), height.into())?;
-    let sampling: Vec<(u64, u64)> = components.chunks_exact(3).map(|component| (u64::from(component[1] >> 4), u64::from(component[1] & 15))).collect();
-    if sampling.len() != usize::from(*count) || !matches!(count, 1 | 3 | 4) || sampling.iter().any(|(h, v)| !(1..=4).contains(h) || !(1..=4).contains(v)) {
+    let sampling: Vec<(u8, u64, u64)> =
+        components.chunks_exact(3).map(|component| (component[0], u64::from(component[1] >> 4), u64::from(component[1] & 15))).collect();
+    if sampling.len() != usize::from(*count) || !matches!(count, 1 | 3 | 4) || sampling.iter().any(|(_, h, v)| !(1..=4).contains(h) || !(1..=4).contains(v)) {
         return Err(Refusal::broken("JPEG picture"));
     }
-    let most = sampling.iter().fold((1, 1), |most, component| (most.0.max(component.0), most.1.max(component.1)));
-    // Units of 8 by 8 for each component, all of 64 coefficients of two bytes.
+    let most = sampling.iter().fold((1, 1), |most, component| (most.0.max(component.1), most.1.max(component.2)));
+    // Units of 8 by 8 for each component.
     let units = u64::from(width).div_ceil(8 * most.0) * u64::from(height).div_ceil(8 * most.1);
-    let coefficients = sampling.iter().map(|(h, v)| units * h * v * 128).sum();
-    Ok(Header { width, height, coefficients: progressive.then_some(coefficients), orientation: Orientation::NoTransforms })
+    let components = sampling.iter().map(|(id, h, v)| Component { id: *id, blocks: units * h * v, whole: 0 }).collect();
+    Ok(Header { width, height, progressive, components, scanned: 0, visits: 0, orientation: Orientation::NoTransforms })
 }
 
 fn refuse(error: Error) -> Refusal {

@@ -15,6 +15,7 @@ use image::imageops::{FilterType, resize};
 use image::metadata::Orientation;
 use wa_core::media::Format;
 
+use super::bounded::Near;
 use super::detect::Finding;
 use super::{MAX_PIXELS, Refusal};
 use canvas::Canvas;
@@ -35,8 +36,8 @@ struct Decoded {
 }
 
 /// Decodes a picture and makes a small one of it.
-pub(super) fn examine(format: Format, file: &mut (impl Read + Seek), thumbnail_width: u32) -> Result<Finding, Refusal> {
-    let mut reader = BufReader::with_capacity(64 * 1024, file);
+pub(super) fn examine(format: Format, file: &mut (impl Read + Seek + Send), thumbnail_width: u32) -> Result<Finding, Refusal> {
+    let mut reader = Near::new(file);
     let decoded = match format {
         Format::Jpeg => jpeg::decode(&mut reader)?,
         Format::Png => png::decode(&mut reader)?,

@@ -9,6 +9,8 @@ use super::super::bounded::length;
 use super::canvas::on_white;
 use super::{Canvas, Decoded, Refusal, check_size};
 
+/// More chunks than any animation has frames.
+const MAX_CHUNKS: usize = 100_000;
 /// For everything the decoder keeps of a picture, the file itself apart.
 const MEMORY: u64 = 40 << 20;
 /// Bytes per pixel that the decoder keeps at once: its output, what it was made from, and for lossy pictures with
@@ -60,8 +62,12 @@ fn check_length(file: &mut (impl BufRead + Seek)) -> Result<(), Refusal> {
     if end > total {
         return Err(Refusal::cut());
     }
-    let mut position = 12;
+    let (mut position, mut chunks) = (12, 0);
     while position + 8 <= end {
+        chunks += 1;
+        if chunks > MAX_CHUNKS {
+            return Err(Refusal::broken("WebP picture"));
+        }
         file.seek(SeekFrom::Start(position))?;
         let mut chunk = [0; 8];
         file.read_exact(&mut chunk)?;
