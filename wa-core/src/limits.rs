@@ -132,7 +132,7 @@ pub struct Limits {
     pub avatar_bytes: usize,
     /// Uploads of one node that are under way at a time; further ones are told to come back.
     pub uploads_at_once: usize,
-    /// Of these, uploads of one user.
+    /// Of these, uploads of one user, unless [`Self::enabled`] is off.
     pub uploads_of_user: usize,
     /// How long an upload may go without a single byte coming in.
     pub upload_idle: Duration,
@@ -285,7 +285,7 @@ impl Default for Limits {
             document_bytes: 100 << 20,
             avatar_bytes: 5 << 20,
             uploads_at_once: 64,
-            uploads_of_user: 4,
+            uploads_of_user: 16,
             upload_idle: Duration::from_secs(30),
             upload_rate: 2048,
             upload_timeout: Duration::from_secs(15 * 60),

@@ -436,7 +436,7 @@ fn server(from: &mut Reader, default: ServerConfig, flags: &Flags) -> ServerConf
 }
 
 fn storage(from: &mut Reader) -> StorageConfig {
-    let fix = "write sqlite://path/to/wa.db or postgres://user:password@host/database, or remove it for the SQLite file under server.data_dir";
+    let fix = "write sqlite://path/to/wa.db or postgres://user:secret@host/database, or remove it for the SQLite file under server.data_dir";
     let sql = |raw: &Raw| {
         let url = text(raw, fix)?;
         // Only the scheme is quoted: a URL may hold a password.
@@ -444,7 +444,7 @@ fn storage(from: &mut Reader) -> StorageConfig {
             Some(("sqlite", rest)) if !rest.trim_start_matches('/').is_empty() => Ok(Some(url)),
             Some(("sqlite", _)) => problem("names no file", "write sqlite://path/to/wa.db"),
             Some(("postgres" | "postgresql", rest)) if cfg!(feature = "cluster") && rest.len() > 2 && rest.starts_with("//") => Ok(Some(url)),
-            Some(("postgres" | "postgresql", _)) if cfg!(feature = "cluster") => problem("names no server", "write postgres://user:password@host/database"),
+            Some(("postgres" | "postgresql", _)) if cfg!(feature = "cluster") => problem("names no server", "write postgres://user:secret@host/database"),
             Some((scheme @ ("postgres" | "postgresql" | "mongodb" | "mongodb+srv" | "redis" | "nats" | "s3"), _)) => {
                 problem(format!("{scheme} is not supported there by this program"), fix)
             }
@@ -481,7 +481,7 @@ fn storage(from: &mut Reader) -> StorageConfig {
     });
     #[cfg(feature = "cluster")]
     let events = from.take("storage.events", None, |raw| {
-        let fix = "write nats://host:port (with user:password@ or token@ before the host), or remove it: events then stay in this process";
+        let fix = "write nats://host:port (with user:secret@ or token@ before the host), or remove it: events then stay in this process";
         let url = text(raw, fix)?;
         if url == "memory:" { Ok(None) } else { NatsUrl::parse(&url).map(Some).or_else(|error| problem(error.to_string(), fix)) }
     });

@@ -34,7 +34,7 @@ pub enum NatsError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// It does not let us in.
-    #[error("NATS at {servers} refuses the credentials of the URL (nats://user:password@host:port, or nats://token@host:port)")]
+    #[error("NATS at {servers} refuses the credentials of the URL (nats://user:secret@host:port, or nats://token@host:port)")]
     Refused {
         /// Where.
         servers: String,

@@ -79,7 +79,8 @@ impl MediaService {
     #[must_use]
     pub fn new(deps: MediaDeps) -> Self {
         let people = People::new(Arc::clone(&deps.users), Arc::clone(&deps.contacts));
-        let places = Places::new(deps.limits.uploads_at_once, deps.limits.uploads_of_user);
+        let limits = &deps.limits;
+        let places = Places::new(limits.uploads_at_once, if limits.enabled { limits.uploads_of_user } else { limits.uploads_at_once });
         Self { deps, people, places }
     }
 
