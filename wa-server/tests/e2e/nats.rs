@@ -107,7 +107,7 @@ async fn while_nats_is_down_people_here_go_on_and_then_nothing_comes_twice() {
             signal => nats.signal(signal),
         }
         a.say(&chat, &text("during")).await;
-        b.until("the one during", |frame| frame["data"]["payload"]["body"] == text("during").as_str()).await;
+        b.until(&format!("the one during {trouble}"), |frame| frame["data"]["payload"]["body"] == text("during").as_str()).await;
         let ready = http().get(server.url("/ready")).send().await.expect("an answer");
         assert!(ready.text().await.expect("text").contains("\"nats\":\"unavailable\""));
         match trouble {
@@ -115,7 +115,7 @@ async fn while_nats_is_down_people_here_go_on_and_then_nothing_comes_twice() {
             _ => nats.up().await,
         }
         a.say(&chat, &text("after")).await;
-        b.until("the one after", |frame| frame["data"]["payload"]["body"] == text("after").as_str()).await;
+        b.until(&format!("the one after {trouble}"), |frame| frame["data"]["payload"]["body"] == text("after").as_str()).await;
         eventually("everything is published", || async { (metric(&server, "outbox_depth").await == 0.0).then_some(()) }).await;
     }
     a.say(&chat, "the end").await;

@@ -19,8 +19,8 @@ use wa_core::time::Timestamp;
 use wa_server::binary::JsonLines;
 use wa_server::{Config, Server, ServerBuilder, SystemEnv};
 
-/// When something that is awaited counts as not coming.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// When something that is awaited counts as not coming: later than NATS hands out again what was not acknowledged.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Awaits something that must come.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
