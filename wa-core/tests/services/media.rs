@@ -7,6 +7,7 @@ use wa_core::api::{AvatarOf, ChatApi as _, CreateGroup, MediaApi as _, MessageAp
 use wa_core::chat::{AutoDeleteTimer, Role};
 use wa_core::group::ProfileChange;
 use wa_core::id::{ChatId, MediaId};
+use wa_core::limits::Limits;
 use wa_core::link::avatar_path;
 use wa_core::media::{Format, MediaKind, ObjectKey};
 use wa_core::ports::{Env as _, EnvExt as _};
@@ -223,7 +224,7 @@ async fn one_user_takes_some_of_the_places_for_uploads_only() {
     let (alice, bob, _) = world.pair().await;
     let begin = async |caller: &Caller| world.media.begin(caller, Purpose::Send(None)).await;
     let mut uploads = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..Limits::default().uploads_of_user {
         uploads.push(begin(&alice).await.expect("begins"));
     }
     assert_eq!(refused(begin(&alice).await), "RATE_LIMITED");
