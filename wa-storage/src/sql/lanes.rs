@@ -144,9 +144,7 @@ impl Lane {
                     Fact::MessageNew(new) => Some(new.located()),
                     _ => None,
                 }));
-                if !done.events.is_empty() {
-                    handoff.wake();
-                }
+                handoff.committed(&done.events);
                 #[cfg(feature = "failpoints")]
                 wa_core::faults::pass("before_answer");
                 take_replies().succeed(done.placed, done.rose);
@@ -358,9 +356,7 @@ impl Apart {
         };
         match outcome {
             Ok(()) => {
-                if !events.is_empty() {
-                    self.handoff.wake();
-                }
+                self.handoff.committed(&events);
                 Ok(false)
             }
             Err(trouble) => {

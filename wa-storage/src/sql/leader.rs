@@ -90,6 +90,8 @@ struct Session {
     pool: PgPool,
     /// Rows that were published, and how far the bus must come before they are settled.
     published: BTreeMap<i64, u64>,
+    /// How often the bus had lost what was not settled, when that was last looked at.
+    restarts: u64,
 }
 
 impl Session {
@@ -103,7 +105,7 @@ impl Session {
         let mut listener = in_time(PgListener::connect_with(&pool)).await?;
         // With the connection the lock is gone: it must not come back by itself.
         listener.eager_reconnect(false);
-        Ok(Self { listener, pool, published: BTreeMap::new() })
+        Ok(Self { listener, pool, published: BTreeMap::new(), restarts: 0 })
     }
 
     /// Waits for the lock, and then publishes, until `shutdown` ends.
@@ -129,6 +131,7 @@ impl Session {
             }
         }
         tracing::info!("this node publishes the outbox");
+        self.restarts = bus.progress().restarts;
         in_time(self.listener.listen(CHANNEL)).await?;
         let mut counted: Option<Instant> = None;
         loop {
@@ -176,6 +179,7 @@ impl Session {
     /// Publishes what can be seen and was not. Transactions may end in another order than that of their ids, so what is left
     /// is told by the rows themselves; of each chat the order holds, as its rows can be seen one after the other.
     async fn publish_all(&mut self, bus: &dyn EventBus) -> Result<(), Lost> {
+        self.note_losses(bus);
         while self.published.len() < UNSETTLED {
             let known: Vec<i64> = self.published.keys().copied().collect();
             let query = sqlx::query_as("SELECT id, events FROM outbox WHERE NOT (id = ANY($1)) ORDER BY id LIMIT $2").bind(known).bind(ROWS);
@@ -185,7 +189,11 @@ impl Session {
             }
             for (id, json) in rows {
                 match serde_json::from_str::<Vec<Arc<Event>>>(&json) {
-                    Ok(events) => self.publish(bus, id, &events).await?,
+                    Ok(events) => {
+                        if !self.publish(bus, id, &events).await? {
+                            break;
+                        }
+                    }
                     Err(error) => {
                         // It will never be readable; what it announced can still be fetched from the store.
                         tracing::error!(%error, row = id, "a row of the outbox cannot be read and is passed over");
@@ -198,14 +206,31 @@ impl Session {
         Ok(())
     }
 
+    /// If the bus has lost what it was given and had not settled, all of it is given again, from the first row on. Returns
+    /// whether it has.
+    fn note_losses(&mut self, bus: &dyn EventBus) -> bool {
+        let restarts = bus.progress().restarts;
+        let has_lost = self.restarts < restarts;
+        if has_lost {
+            tracing::warn!(rows = self.published.len(), "the event bus has lost what it was given; it is given again");
+            self.published.clear();
+            self.restarts = restarts;
+        }
+        has_lost
+    }
+
     /// Publishes a row, however long the bus takes. The session is kept alive meanwhile, and if it ends, so does this:
-    /// somebody else then publishes the row.
-    async fn publish(&mut self, bus: &dyn EventBus, id: i64, events: &[Arc<Event>]) -> Result<(), Lost> {
+    /// somebody else then publishes the row. Returns whether it was published: not if the bus has lost what came before it.
+    async fn publish(&mut self, bus: &dyn EventBus, id: i64, events: &[Arc<Event>]) -> Result<bool, Lost> {
         #[cfg(feature = "failpoints")]
         wa_core::faults::pass("before_publish");
+        let restarts = self.restarts;
         let published = async {
             let mut pause = PAUSE;
             while let Err(error) = bus.publish(events).await {
+                if bus.progress().restarts > restarts {
+                    return;
+                }
                 tracing::warn!(%error, "the event bus did not take a batch; trying again");
                 sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
@@ -219,9 +244,12 @@ impl Session {
                 () = sleep(TICK) => self.show_life().await?,
             }
         }
+        if self.note_losses(bus) {
+            return Ok(false);
+        }
         // By now others may have published more, which makes this row wait for theirs as well.
         self.published.insert(id, bus.progress().published);
-        Ok(())
+        Ok(true)
     }
 
     async fn delete_settled(&mut self, bus: &dyn EventBus) -> Result<(), Lost> {

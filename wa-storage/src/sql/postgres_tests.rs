@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use wa_core::error::StoreErrorKind;
 use wa_core::event::{Event, Fact};
 use wa_core::id::{ChatId, UserId};
 use wa_core::message::{Content, Seq, Text};
-use wa_core::ports::{Appended, Env, EnvExt as _, EventBus, EventHandler, NewDirectChat, NewMessage, NewUser, Page, Stored, Subscription, Viewer};
+use wa_core::ports::{Appended, Env, EnvExt as _, EventBus, EventHandler, NewDirectChat, NewMessage, NewUser, Page, Progress, Stored, Subscription, Viewer};
 use wa_core::receipt::{NewReceipt, Receipted};
 use wa_core::testing::SimEnv;
 
@@ -72,11 +73,14 @@ impl Node {
 struct Heard {
     messages: Mutex<Vec<(ChatId, i64)>>,
     count: watch::Sender<usize>,
+    progress: Mutex<Progress>,
+    /// Events that it was told of when they were committed.
+    committed: AtomicUsize,
 }
 
 impl Heard {
     fn new() -> Arc<Self> {
-        Arc::new(Self { messages: Mutex::default(), count: watch::Sender::new(0) })
+        Arc::new(Self { messages: Mutex::default(), count: watch::Sender::new(0), progress: Mutex::default(), committed: AtomicUsize::new(0) })
     }
 
     fn places(&self, chat: ChatId) -> Vec<i64> {
@@ -100,6 +104,14 @@ impl EventBus for Heard {
         }));
         self.count.send_replace(messages.len());
         Ok(())
+    }
+
+    fn progress(&self) -> Progress {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn committed(&self, events: &[Arc<Event>]) {
+        self.committed.fetch_add(events.len(), Ordering::Relaxed);
     }
 
     async fn subscribe(&self, _: &'static str, _: Arc<dyn EventHandler>) -> Stored<Box<dyn Subscription>> {
@@ -143,6 +155,33 @@ async fn two_nodes_keep_one_order_in_each_chat_and_one_of_them_publishes() {
         .expect("the bus is there");
     second_relay.abort();
     tokio::join!(one.stores.database.close(), two.stores.database.close()).0.expect("closes");
+    scratch.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn what_the_bus_lost_is_given_again_in_order_and_what_is_committed_is_told_at_once() {
+    let scratch = ScratchDatabase::on_test_server().await;
+    let node = Node::on(scratch.url(), 8).await;
+    let (a, _, chat) = node.chat().await;
+    let bus = Heard::new();
+    // Nothing that it is given is settled.
+    *bus.progress.lock().expect("free") = Progress { published: 1, ..Progress::default() };
+    let relay = node.relay(&bus);
+    node.append(chat, a).await;
+    bus.until(1).await;
+    let before = bus.committed.load(Ordering::Relaxed);
+    node.append(chat, a).await;
+    node.append(chat, a).await;
+    assert_eq!(bus.committed.load(Ordering::Relaxed), before + 2, "before the sender is answered");
+    bus.until(3).await;
+    *bus.progress.lock().expect("free") = Progress { published: 1, restarts: 1, ..Progress::default() };
+    bus.until(6).await;
+    node.append(chat, a).await;
+    bus.until(7).await;
+    assert_eq!(bus.places(chat), [1, 2, 3, 1, 2, 3, 4]);
+    relay.abort();
+    node.stores.database.close().await.expect("closes");
     scratch.drop().await;
 }
 

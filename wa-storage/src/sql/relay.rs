@@ -91,9 +91,7 @@ impl Handoff {
     /// Tells the relay what was committed. If it is too far behind to take it, it will read it from the table.
     pub(super) fn hand_over(&self, position: Position, events: Vec<Arc<Event>>) {
         self.progress.committed.fetch_max(position.id, Ordering::Relaxed);
-        if let Some(bus) = self.progress.bus.0.get() {
-            bus.committed(&events);
-        }
+        self.tell_bus(&events);
         if self.groups.try_send((position, events)).is_err() {
             self.look_at_table(position.id);
         }
@@ -106,10 +104,20 @@ impl Handoff {
         self.progress.wake.notify_one();
     }
 
-    /// Tells the relay to look at the table.
+    /// Tells the relay that the table holds more, of which these events were committed here.
     #[cfg(feature = "postgres")]
-    pub(super) fn wake(&self) {
+    pub(super) fn committed(&self, events: &[Arc<Event>]) {
+        if events.is_empty() {
+            return;
+        }
+        self.tell_bus(events);
         self.progress.wake.notify_one();
+    }
+
+    fn tell_bus(&self, events: &[Arc<Event>]) {
+        if let Some(bus) = self.progress.bus.0.get() {
+            bus.committed(events);
+        }
     }
 
     /// Every row up to this one is settled and can be deleted.
