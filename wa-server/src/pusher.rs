@@ -59,9 +59,12 @@ impl Pusher {
         }))
     }
 
-    /// Delivers what is due until [`Self::flush`], and then what is left to do.
-    pub(crate) async fn run(self) {
+    /// Delivers what is due until [`Self::flush`], and then what is left to do; nothing where others do that.
+    pub(crate) async fn run(self, delivers: bool) {
         let _done = self.0.done.clone().drop_guard();
+        if !delivers {
+            return;
+        }
         self.0.closing.run_until_cancelled(self.resume()).await;
         tokio::join!(self.run_lane(Lane::Phones), self.run_lane(Lane::Browsers));
     }

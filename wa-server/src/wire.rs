@@ -141,7 +141,7 @@ pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result
     if is_alone && roles.has(Role::Notification) {
         subscriptions.push(bus.subscribe("push", Arc::new(pusher.clone())).await.map_err(StartError::Bus)?);
     }
-    let pushes = tokio::spawn(pusher.clone().run());
+    let pushes = tokio::spawn(pusher.clone().run(roles.has(Role::Notification)));
     let indexer = tokio::spawn({
         let stores = Arc::clone(&stores);
         async move { stores.indexer.run().await }
