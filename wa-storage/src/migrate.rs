@@ -23,62 +23,42 @@ macro_rules! embedded {
 /// Version, file name, up and down.
 type Embedded = (i64, &'static str, &'static str, &'static str);
 
-const SQLITE: &[Embedded] = embedded! { "sqlite":
-    1 "0001_users",
-    2 "0002_contacts",
-    3 "0003_chats",
-    4 "0004_chat_participants",
-    5 "0005_groups",
-    6 "0006_device_tokens",
-    7 "0007_refresh_tokens",
-    8 "0008_privacy_settings",
-    9 "0009_sessions",
-    10 "0010_messages",
-    11 "0011_hidden_messages",
-    12 "0012_receipt_marks",
-    13 "0013_receipt_history",
-    14 "0014_outbox",
-    15 "0015_health_probe",
-    16 "0016_group_invites",
-    17 "0017_ended_groups",
-    19 "0019_reactions",
-    20 "0020_stars",
-    23 "0023_search",
-    24 "0024_media",
-    25 "0025_message_media",
-    27 "0027_statuses",
-    28 "0028_status_viewers",
-    29 "0029_push_queue",
-};
+/// Every migration of a kind of database: the same of each.
+macro_rules! all {
+    ($folder:literal) => {
+        embedded! { $folder:
+            1 "0001_users",
+            2 "0002_contacts",
+            3 "0003_chats",
+            4 "0004_chat_participants",
+            5 "0005_groups",
+            6 "0006_device_tokens",
+            7 "0007_refresh_tokens",
+            8 "0008_privacy_settings",
+            9 "0009_sessions",
+            10 "0010_messages",
+            11 "0011_hidden_messages",
+            12 "0012_receipt_marks",
+            13 "0013_receipt_history",
+            14 "0014_outbox",
+            15 "0015_health_probe",
+            16 "0016_group_invites",
+            17 "0017_ended_groups",
+            19 "0019_reactions",
+            20 "0020_stars",
+            23 "0023_search",
+            24 "0024_media",
+            25 "0025_message_media",
+            27 "0027_statuses",
+            28 "0028_status_viewers",
+            29 "0029_push_queue",
+        }
+    };
+}
 
+const SQLITE: &[Embedded] = all!("sqlite");
 #[cfg(feature = "postgres")]
-const POSTGRES: &[Embedded] = embedded! { "postgres":
-    1 "0001_users",
-    2 "0002_contacts",
-    3 "0003_chats",
-    4 "0004_chat_participants",
-    5 "0005_groups",
-    6 "0006_device_tokens",
-    7 "0007_refresh_tokens",
-    8 "0008_privacy_settings",
-    9 "0009_sessions",
-    10 "0010_messages",
-    11 "0011_hidden_messages",
-    12 "0012_receipt_marks",
-    13 "0013_receipt_history",
-    14 "0014_outbox",
-    15 "0015_health_probe",
-    16 "0016_group_invites",
-    17 "0017_ended_groups",
-    19 "0019_reactions",
-    20 "0020_stars",
-    23 "0023_search",
-    24 "0024_media",
-    25 "0025_message_media",
-    27 "0027_statuses",
-    28 "0028_status_viewers",
-    29 "0029_push_queue",
-};
+const POSTGRES: &[Embedded] = all!("postgres");
 
 /// Makes or completes every table of the database at this URL. Opening a store does the same.
 ///
