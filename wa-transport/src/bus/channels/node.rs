@@ -25,9 +25,10 @@ const REMEMBERED: usize = 65_536;
 /// Events committed here that are kept at hand until they have come back over the bus.
 const KEPT: usize = 8192;
 
-/// How long they are kept, and how long one waits while NATS is down before it is handed to the sockets here.
-const KEPT_FOR: Duration = Duration::from_secs(10);
+/// How long one waits until it is handed to the sockets here all the same: while NATS is down, and while it is up, when what
+/// carries it stands still.
 const GRACE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -191,18 +192,15 @@ impl Deliver {
         }
     }
 
-    /// Takes what was committed here and does not come back over the bus, because NATS is down.
+    /// Takes what was committed here and should have come back over the bus by now; most did.
     fn fall_back(&mut self, events: &mut Vec<Arc<Event>>) {
-        let is_down = !self.shared.nats.stands();
         let now = Instant::now();
         let mut kept = self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let wait = if is_down { GRACE } else { KEPT_FOR };
+        let wait = if self.shared.nats.stands() { PATIENCE } else { GRACE };
         while events.len() < BATCH
             && let Some((_, event)) = kept.pop_front_if(|(at, _)| now.duration_since(*at) >= wait)
         {
-            if is_down {
-                events.push(event);
-            }
+            events.push(event);
         }
     }
 }
