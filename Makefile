@@ -41,9 +41,9 @@ campaign: ## Run the long forms of the checks of reliability (KILLS=2000 SEED=1)
 power: ## Look for losses in simulated power failures, and try failing disks (IMAGES=5000 MESSAGES=4000 SEED=1)
 	WA_POWER_IMAGES=$(IMAGES) WA_POWER_MESSAGES=$(MESSAGES) WA_CAMPAIGN_SEED=$(SEED) $(CARGO) test -p wa-server --all-features --test chaos $(ARGS) -- --include-ignored --nocapture --test-threads 2 power:: disk::
 
-chaos: ## Run the long forms of the checks of order, revocation and bounds
-	WA_ORDER_MESSAGES=1000 WA_RACES=1000 WA_BOUND_READERS=1000 WA_BOUND_SECONDS=10 \
-	$(CARGO) test --workspace --all-features --test chaos -- order:: races:: bounds:: --nocapture --test-threads=1 $(ARGS)
+chaos: ## Run the long forms of the checks of order, revocation, bounds and reconnecting
+	WA_ORDER_MESSAGES=1000 WA_RACES=1000 WA_BOUND_READERS=1000 WA_BOUND_SECONDS=10 WA_STORM=5000 \
+	$(CARGO) test --workspace --all-features --test chaos -- order:: races:: bounds:: storm:: --nocapture --test-threads=1 $(ARGS)
 
 histories: ## Simulate random histories, and replay one that fails (HISTORIES=10000 SEED=1)
 	WA_HISTORIES=$(HISTORIES) WA_CAMPAIGN_SEED=$(SEED) $(CARGO) test --workspace --all-features --test chaos -- simulation:: --nocapture $(ARGS)

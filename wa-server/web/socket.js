@@ -77,7 +77,7 @@ export class Socket {
       this.#on.onOpen();
     };
     ws.onmessage = ({ data }) => this.#frame(data);
-    ws.onclose = ({ code }) => this.#closed(code, token);
+    ws.onclose = ({ code, reason }) => this.#closed(code, reason, token);
   }
 
   #keepAlive() {
@@ -117,13 +117,13 @@ export class Socket {
     if (error) waiting.fail(error); else waiting.done(data);
   }
 
-  async #closed(code, token) {
+  async #closed(code, reason, token) {
     this.#abandon();
     if (code === REPLACED) {
       this.#on.onState('off');
       return this.#on.onReplaced();
     }
-    if (code !== UNAUTHORIZED) return this.#later();
+    if (code !== UNAUTHORIZED) return this.#later(/retry_after_ms=(\d{1,5})$/.exec(reason)?.[1]);
     // The token was too old, or the session is gone: a refresh tells which.
     if (this.#refused) return this.#on.onRevoked();
     this.#refused = true;
@@ -138,9 +138,10 @@ export class Socket {
   /** The connection is dead although the browser has not noticed. */
   #lost() { this.#abandon(); this.#later(); }
 
-  #later() {
+  /** Tries again later: when the server said (milliseconds), or by itself. */
+  #later(advised) {
     const base = BACKOFF[Math.min(this.#attempt++, BACKOFF.length - 1)] * 1000;
-    const wait = Math.min(30_000, base * (0.75 + Math.random() / 2));
+    const wait = Math.min(30_000, advised ? Number(advised) : base * (0.75 + Math.random() / 2));
     this.#timers = [setTimeout(() => this.#connect(), wait)];
     this.#timers.waiting = true;
     this.#on.onState('waiting');

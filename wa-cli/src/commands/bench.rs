@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use url::Url;
-use wa_cli::load::{self, Connected, Idle, Offline, Pair, Plan, Traffic, Usage, User};
+use wa_cli::load::{self, Connected, Idle, Offline, Pair, Plan, Storm, Traffic, Usage, User};
 
 use crate::failure::Failure;
 use crate::output::Output;
@@ -34,6 +34,9 @@ pub(crate) struct Bench {
     /// Open so many idle sockets first, and tell the memory and the rate of connecting.
     #[arg(long, value_name = "SOCKETS", value_parser = clap::value_parser!(u32).range(1..=19_000))]
     idle: Option<u32>,
+    /// Open so many sockets first, cut them all at once, and tell how long it takes until all are back.
+    #[arg(long, value_name = "SOCKETS", value_parser = clap::value_parser!(u32).range(1..=19_000))]
+    storm: Option<u32>,
     /// Store so many messages for the pairs first while their receivers are away, and tell how fast these get them.
     #[arg(long, value_name = "MESSAGES")]
     offline: Option<u32>,
@@ -57,6 +60,7 @@ struct Report {
     cpu_seconds_per_1000: Option<f64>,
     idle: Option<Idle>,
     connect: Option<Connected>,
+    storm: Option<Storm>,
     offline: Option<Offline>,
 }
 
@@ -84,6 +88,10 @@ impl Bench {
                 ("bytes / idle socket", report.idle.map_or_else(unasked, |idle| idle.bytes_per_socket.to_string())),
                 ("connects/s", report.connect.map_or_else(unasked, |connect| whole(connect.per_second))),
                 (
+                    "storm, s",
+                    report.storm.map_or_else(unasked, |storm| format!("{:.1} (slowest {:.0} ms, refused {})", storm.seconds, storm.slowest_ms, storm.refused)),
+                ),
+                (
                     "offline/s",
                     report
                         .offline
@@ -108,6 +116,11 @@ impl Bench {
             let (connected, found) = load::idle(target, &users, Duration::from_secs(3), || Usage::of(pid).map(|usage| usage.memory)).await?;
             (idle, connect) = (Some(found), Some(connected));
         }
+        let mut storm = None;
+        if let Some(sockets) = self.storm {
+            let users = users(target, sockets as usize).await?;
+            storm = Some(load::storm(target, &users, || eprintln!("Cut {sockets} sockets")).await?);
+        }
         let pairs = pairs(target, self.pairs as usize).await?;
         if let Some(messages) = self.offline {
             let each = (messages as usize).div_ceil(pairs.len());
@@ -131,7 +144,7 @@ impl Bench {
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
         let thousands = traffic.delivered as f64 / 1000.0;
         let cpu_seconds_per_1000 = cpu[0].zip(cpu[1]).map(|(before, after)| (after - before) / thousands);
-        Ok(Report { pairs: self.pairs, window: self.window, traffic, cpu_seconds_per_1000, idle, connect, offline })
+        Ok(Report { pairs: self.pairs, window: self.window, traffic, cpu_seconds_per_1000, idle, connect, storm, offline })
     }
 }
 

@@ -11,7 +11,7 @@ mod wire;
 pub use group::group_traffic;
 pub use measure::{Quantiles, Usage};
 pub use people::{Group, Pair, User, group, pairs};
-pub use sockets::{Connected, Idle, Offline, connect, idle, offline};
+pub use sockets::{Connected, Idle, Offline, Storm, connect, idle, offline, storm};
 pub use traffic::{Plan, Traffic, traffic};
 
 use std::io;

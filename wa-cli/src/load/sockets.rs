@@ -41,6 +41,19 @@ pub struct Idle {
     pub bytes_per_socket: u64,
 }
 
+/// Sockets that were cut at once and came back.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Storm {
+    /// How many.
+    pub sockets: usize,
+    /// In how many seconds all of them were back, from the cut on.
+    pub seconds: f64,
+    /// The longest that one took to connect, without the waits before, in milliseconds.
+    pub slowest_ms: f64,
+    /// How often one was refused and came again.
+    pub refused: u64,
+}
+
 /// Stored messages that reached owners who came back.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Offline {
@@ -128,6 +141,44 @@ pub async fn idle(target: SocketAddr, users: &[User], settle: Duration, memory: 
         return Err(io::Error::other(format!("{} sockets were closed by the server", ended.get())));
     }
     Ok((connected, Idle { sockets: users.len(), bytes_per_socket: after.saturating_sub(before) / (users.len() as u64).max(1) }))
+}
+
+/// Opens a socket for each user, cuts all at once, and has all come back as clients do: after a wait of half a second to a
+/// whole one, and twice that after each refusal. `cut` is told of the moment.
+///
+/// # Errors
+/// If one cannot be opened at first, or not within a minute afterwards.
+pub async fn storm(target: SocketAddr, users: &[User], cut: impl FnOnce()) -> io::Result<Storm> {
+    drop(connect(target, users).await?.1);
+    cut();
+    let start = Instant::now();
+    let tasks: Vec<_> = users.iter().cloned().enumerate().map(|(number, user)| tokio::task::spawn_local(come_back(target, number, user))).collect();
+    let mut storm = Storm { sockets: users.len(), ..Storm::default() };
+    let mut open = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        let (socket, took, refused) = timeout(PATIENCE, task).await.map_err(io::Error::other)?.map_err(io::Error::other)??;
+        storm.slowest_ms = storm.slowest_ms.max(took.as_secs_f64() * 1000.0);
+        storm.refused += refused;
+        open.push(socket);
+    }
+    storm.seconds = start.elapsed().as_secs_f64();
+    Ok(storm)
+}
+
+async fn come_back(target: SocketAddr, number: usize, user: User) -> io::Result<(Socket, Duration, u64)> {
+    // Evenly spread, as random waits of many are.
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let spread = 0.5 + (number as f64 * 0.618_033_988_75).fract() / 2.0;
+    let mut refused = 0;
+    loop {
+        tokio::time::sleep(Duration::from_secs(1 << refused.min(4)).mul_f64(spread)).await;
+        let start = Instant::now();
+        match Socket::open(target, source(target, number), &user.path, user.token.as_deref()).await {
+            Ok(socket) => return Ok((socket, start.elapsed(), refused)),
+            Err(error) if refused >= 5 => return Err(error),
+            Err(_) => refused += 1,
+        }
+    }
 }
 
 /// Stores `messages` in each pair's chat while its receiver is away; then all receivers come back at once and take them.

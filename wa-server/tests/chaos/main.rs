@@ -21,5 +21,6 @@ mod races;
 mod scene;
 mod simulation;
 mod soak;
+mod storm;
 mod support;
 mod uploads;

@@ -554,11 +554,16 @@ impl Socket {
 
     /// Reads until the server closes, and returns the code.
     pub(crate) async fn close_code(&mut self) -> u16 {
+        self.close_reason().await.0
+    }
+
+    /// Reads until the server closes, and returns the code and the reason.
+    pub(crate) async fn close_reason(&mut self) -> (u16, String) {
         loop {
             match soon("a close", self.ws.next()).await {
                 Some(Ok(message)) => {
-                    if let Some((code, _)) = message.as_close() {
-                        return code.into();
+                    if let Some((code, reason)) = message.as_close() {
+                        return (code.into(), reason.to_owned());
                     }
                     if let Some(Ok(frame)) = message.as_text().map(serde_json::from_str) {
                         self.passed_over.push(frame);

@@ -115,10 +115,11 @@ impl Driver {
 
     /// Connects again, as often as it takes.
     async fn come_back(&mut self, left: Left) -> Result<Socket, End> {
-        let (mut reason, mut refused) = match left {
+        let (mut reason, mut refused, mut advised) = match left {
             Left::Ended(end) => return Err(end),
-            Left::Lost(reason) => (reason, None),
-            Left::Refused(token) => ("the server asks for a new token".to_owned(), Some(token)),
+            Left::Lost(reason) => (reason, None, None),
+            Left::Away(reason, wait) => (reason, None, Some(wait)),
+            Left::Refused(token) => ("the server asks for a new token".to_owned(), Some(token), None),
         };
         let mut renewed = false;
         loop {
@@ -132,7 +133,9 @@ impl Driver {
             }
             // With a new token there is no reason to wait, unless new tokens have not helped before.
             let helps_at_once = renewed && self.backoff.attempts() == 0;
-            let retry_in = self.backoff.next_wait();
+            let wait = self.backoff.next_wait();
+            // The server spreads its clients better than they do by themselves.
+            let retry_in = advised.take().unwrap_or(wait);
             if !helps_at_once {
                 self.tell(ServerEvent::Disconnected { reason: reason.clone(), retry_in });
                 self.meanwhile(sleep(retry_in)).await?;

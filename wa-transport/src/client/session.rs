@@ -19,7 +19,7 @@ use super::error::{ApiError, ClientError};
 use super::events::{Annotated, Incoming, Sent, ServerEvent, Wire};
 use super::outbox::Request;
 use super::rest::Outgoing;
-use super::socket::{Received, Socket};
+use super::socket::{Received, Socket, advised};
 
 /// Messages of one answer while catching up.
 const PAGE: i64 = 100;
@@ -51,6 +51,8 @@ type Fetch = Pin<Box<dyn Future<Output = Fetched> + Send>>;
 pub(super) enum Left {
     /// It broke: connect again.
     Lost(String),
+    /// The server went away, and asks to be left alone for so long.
+    Away(String, Duration),
     /// This access token, or its session, is refused: renew, then connect again.
     Refused(String),
     /// The connection has ended for good.
@@ -196,7 +198,10 @@ impl Driver {
                     Some(4001) => Left::Refused(session.socket.token.clone()),
                     Some(4010) => Left::Ended(End::ConnectedElsewhere),
                     Some(code @ (1008 | 1009)) => Left::Ended(End::Broken(format!("it closed the connection ({code} {reason})"))),
-                    Some(code) => Left::Lost(format!("the server closed the connection ({code} {reason})")),
+                    Some(code) => match advised(code, &reason) {
+                        Some(wait) => Left::Away("the server shuts down".to_owned(), wait),
+                        None => Left::Lost(format!("the server closed the connection ({code} {reason})")),
+                    },
                     None => Left::Lost(reason),
                 });
             }

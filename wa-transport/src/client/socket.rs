@@ -86,6 +86,12 @@ impl Client {
     }
 }
 
+/// How long a server that shuts down (1001) asks to be left alone.
+pub(super) fn advised(code: u16, reason: &str) -> Option<Duration> {
+    let wait = reason.rsplit_once("retry_after_ms=").filter(|_| code == 1001)?.1;
+    wait.parse::<u16>().ok().map(|wait| Duration::from_millis(wait.into()))
+}
+
 impl Socket {
     /// Sends an event.
     pub(super) async fn send(&mut self, event: &str, data: impl Serialize, req_id: Option<u64>) -> Result<(), ClientError> {
@@ -126,5 +132,21 @@ impl Socket {
         };
         // A server that is gone already has nothing to be told.
         let _ = timeout(Duration::from_secs(1), goodbye).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_goes_says_when_to_come_back() {
+        let wait = |code, reason| advised(code, reason).map(|wait| wait.as_millis());
+        assert_eq!(wait(1001, "server is shutting down; retry_after_ms=4211"), Some(4211));
+        for (code, reason) in
+            [(1001, ""), (1001, "server is shutting down"), (1001, "retry_after_ms=-1"), (1001, "retry_after_ms=99999"), (4008, "retry_after_ms=1")]
+        {
+            assert_eq!(wait(code, reason), None, "{code} {reason}");
+        }
     }
 }

@@ -1,12 +1,14 @@
 //! Why the server closes a socket: the only table of close codes (contract, sections 3 and 10).
 
+use std::borrow::Cow;
+
 use wa_core::error::{Error, Unauthenticated};
 
 /// A reason to close a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Close {
-    /// The server shuts down: reconnect, elsewhere or later.
-    GoingAway,
+    /// The server shuts down: reconnect, elsewhere or later, after so many milliseconds.
+    GoingAway(u16),
     /// Too many bad frames in a row.
     BadFrames,
     /// An inbound message was larger than allowed.
@@ -28,7 +30,7 @@ impl Close {
     #[must_use]
     pub const fn code(self) -> u16 {
         match self {
-            Self::GoingAway => 1001,
+            Self::GoingAway(_) => 1001,
             Self::BadFrames => 1008,
             Self::TooLarge => 1009,
             Self::Unavailable => 1013,
@@ -40,9 +42,9 @@ impl Close {
 
     /// A word for programs and people, at most 123 bytes; where there is an error code for it, that.
     #[must_use]
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::GoingAway => "server is shutting down",
+    pub fn reason(self) -> Cow<'static, str> {
+        let word = match self {
+            Self::GoingAway(wait) => return format!("server is shutting down; retry_after_ms={wait}").into(),
             Self::BadFrames => "too many bad frames",
             Self::TooLarge => "message too large",
             Self::Unavailable => "UNAVAILABLE",
@@ -52,13 +54,14 @@ impl Close {
             Self::SlowReader => "reader too slow",
             Self::Idle => "idle",
             Self::Replaced => "replaced by a newer connection",
-        }
+        };
+        word.into()
     }
 
     /// Whether what waits for the client is still sent before the close.
     #[must_use]
     pub const fn is_graceful(self) -> bool {
-        matches!(self, Self::GoingAway | Self::BadFrames)
+        matches!(self, Self::GoingAway(_) | Self::BadFrames)
     }
 }
 
@@ -77,7 +80,7 @@ mod tests {
     use super::*;
 
     pub(crate) const ALL: [Close; 10] = [
-        Close::GoingAway,
+        Close::GoingAway(u16::MAX),
         Close::BadFrames,
         Close::TooLarge,
         Close::Unavailable,
@@ -102,7 +105,7 @@ mod tests {
     fn the_table_of_close_codes_stands() {
         let table: Vec<_> = ALL.iter().map(|close| format!("{} {}", close.code(), close.reason())).collect();
         insta::assert_snapshot!(table.join("\n"), @r"
-        1001 server is shutting down
+        1001 server is shutting down; retry_after_ms=65535
         1008 too many bad frames
         1009 message too large
         1013 UNAVAILABLE

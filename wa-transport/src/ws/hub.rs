@@ -23,6 +23,12 @@ const SHARDS: usize = 64;
 /// So many users are looked through one by one; more are looked up.
 const FEW: usize = 16;
 
+/// When sockets are asked to come back after a shutdown, in milliseconds: the first after half a second, then 500 in each, and
+/// with more than 6,000 of them again from the first on.
+const FIRST_BACK: u16 = 500;
+const BACK_EVERY: usize = 2;
+const LATEST_BACK: u16 = 12_500;
+
 /// Brings events for users from other processes. A process alone needs none.
 #[async_trait]
 pub trait UserChannels: Send + Sync {
@@ -113,7 +119,7 @@ impl Hub {
     /// all are gone or `grace` has passed. Returns how many are left.
     pub async fn shutdown(&self, grace: Duration) -> usize {
         self.shutting_down.store(true, Ordering::SeqCst);
-        self.close_all(Close::GoingAway);
+        self.send_away();
         self.tasks.close();
         let _ = tokio::time::timeout(grace, self.tasks.wait()).await;
         self.connections()
@@ -160,7 +166,7 @@ impl Hub {
         self.users.of(&socket.caller.user_id).entry(socket.caller.user_id).or_default().push(socket.clone());
         // A shutdown that began meanwhile may have passed this socket by.
         if self.shutting_down.load(Ordering::SeqCst) {
-            socket.close(Close::GoingAway);
+            socket.close(Close::GoingAway(FIRST_BACK));
         }
     }
 
@@ -243,6 +249,17 @@ impl Hub {
         for watch in watches.get_mut(&user).into_iter().flatten().filter(|watch| is_told(&watch.socket.caller.user_id)) {
             watch.told = true;
             watch.socket.push(frame.clone());
+        }
+    }
+
+    /// Tells every socket to go away, and each when to come back: one after the other, so that whoever takes them next is not
+    /// overrun.
+    fn send_away(&self) {
+        let mut backs = (0..=LATEST_BACK - FIRST_BACK).step_by(BACK_EVERY).map(|after| FIRST_BACK + after).cycle();
+        for shard in self.users.all() {
+            for (socket, wait) in shard.values().flatten().zip(backs.by_ref()) {
+                socket.close(Close::GoingAway(wait));
+            }
         }
     }
 

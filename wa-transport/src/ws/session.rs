@@ -128,7 +128,7 @@ pub(super) async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(wire: Wire<S>, 
 /// the close would be lost.
 async fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(mut wire: Wire<S>, end: End, limits: &Limits) {
     if let End::Close(close) = end {
-        wire.close(close.code(), close.reason());
+        wire.close(close.code(), &close.reason());
     }
     let told = timeout(limits.ws_write_timeout, poll_fn(|cx| wire.poll_flush(cx)));
     if !matches!(told.await, Ok(Ok(()))) {

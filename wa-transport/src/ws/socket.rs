@@ -312,7 +312,7 @@ mod tests {
     fn a_graceful_end_sends_what_waits_unless_it_is_cut_meanwhile() {
         let socket = live(100);
         socket.push(frame("before"));
-        socket.close(Close::GoingAway);
+        socket.close(Close::GoingAway(0));
         socket.push(frame("after"));
         assert_eq!(rest(&socket), ["before"]);
         socket.close(Close::Unauthorized(Unauthenticated::Invalid));
