@@ -128,7 +128,7 @@ fn nobody(number: usize) -> Pair {
 }
 
 fn plan(window: usize, seconds: u64, bare: bool) -> Plan {
-    Plan { window, duration: Duration::from_secs(seconds), warm_up: Duration::from_secs(1), messages: None, rate: None, bare }
+    Plan { window, duration: Duration::from_secs(seconds), warm_up: Duration::from_secs(1), messages: None, rate: None, bare, receivers: None }
 }
 
 fn row(subject: &'static str, served: &Served, pairs: &[Pair], plan: Plan) -> io::Result<Row> {

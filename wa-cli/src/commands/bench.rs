@@ -40,6 +40,9 @@ pub(crate) struct Bench {
     /// Store so many messages for the pairs first while their receivers are away, and tell how fast these get them.
     #[arg(long, value_name = "MESSAGES")]
     offline: Option<u32>,
+    /// Another node of the same cluster, to which receivers connect.
+    #[arg(long, value_name = "URL")]
+    receivers: Option<String>,
     /// The server's process on this machine, for CPU and memory; found by itself where possible.
     #[arg(long)]
     pid: Option<u32>,
@@ -68,7 +71,8 @@ impl Bench {
     pub(crate) async fn run(self, server: &str, output: Output) -> Result<(), Failure> {
         let target = address(server)?;
         // A thread of its own with a runtime of one thread: the command line's runtime has two.
-        let report = tokio::task::spawn_blocking(move || load::run(self.measure(target))).await.map_err(|e| Failure::general(e.to_string()))??;
+        let receivers = self.receivers.as_deref().map(address).transpose()?;
+        let report = tokio::task::spawn_blocking(move || load::run(self.measure(target, receivers))).await.map_err(|e| Failure::general(e.to_string()))??;
         let Report { traffic, .. } = &report;
         let whole = |number: f64| format!("{number:.0}");
         let latency = |of: &load::Quantiles| format!("p50 {:.2}  p95 {:.2}  p99 {:.2}  max {:.2}", of.p50, of.p95, of.p99, of.max);
@@ -106,7 +110,7 @@ impl Bench {
         Ok(())
     }
 
-    async fn measure(self, target: SocketAddr) -> io::Result<Report> {
+    async fn measure(self, target: SocketAddr, receivers: Option<SocketAddr>) -> io::Result<Report> {
         let pid = self.pid.or_else(|| listening(target));
         let (mut idle, mut connect, mut offline) = (None, None, None);
         if let Some(sockets) = self.idle {
@@ -134,6 +138,7 @@ impl Bench {
             messages: self.messages,
             rate: self.rate,
             bare: false,
+            receivers,
         };
         let mut cpu = [None; 2];
         let progress = |at: f64, delivered: u64| eprintln!("{at:>4.0} s  {delivered} delivered/s");

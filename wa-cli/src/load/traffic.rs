@@ -36,6 +36,8 @@ pub struct Plan {
     pub rate: Option<f64>,
     /// Whether the other side is an echo of frames that neither acknowledges nor takes receipts.
     pub bare: bool,
+    /// Where receivers connect, if it is another node than that of the senders.
+    pub receivers: Option<SocketAddr>,
 }
 
 /// What was seen.
@@ -114,10 +116,11 @@ pub async fn traffic(
     let shared = Rc::new(Shared::default());
     // Keys are good once: those of an earlier run are taken.
     let run = std::time::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_micros());
+    let receivers = plan.receivers.unwrap_or(target);
     let mut talks = Vec::with_capacity(pairs.len());
     for (number, pair) in pairs.iter().enumerate() {
         let sender = Socket::open(target, source(target, 2 * number), &pair.sender.path, pair.sender.token.as_deref()).await?;
-        let receiver = Socket::open(target, source(target, 2 * number), &pair.receiver.path, pair.receiver.token.as_deref()).await?;
+        let receiver = Socket::open(receivers, source(receivers, 2 * number), &pair.receiver.path, pair.receiver.token.as_deref()).await?;
         talks.push((number, sender, receiver));
     }
     let count = talks.len();
