@@ -36,4 +36,6 @@ mod support;
 mod sync;
 mod system;
 mod tokens;
+#[cfg(feature = "cluster")]
+mod transfer;
 mod users;
