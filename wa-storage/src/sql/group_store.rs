@@ -79,11 +79,12 @@ impl Making<'_> {
             withheld_from,
             origin: None,
             answered: None,
+            cause: None,
         }
     }
 
     fn announce(&self, tx: &mut Tx<'_>, fact: Fact) {
-        tx.announce(Event { id: self.env.new_id(), at: self.at, fact });
+        tx.announce(Event { id: self.env.new_id(), at: self.at, fact, cause: None });
     }
 
     fn member_changed(&self, user_id: UserId, display_name: &str, group: &GroupProfile, rev: Rev) -> MemberChanged {
@@ -331,7 +332,7 @@ impl GroupStore for SqlGroupStore {
     async fn change(&self, command: Command) -> Stored<Applied> {
         let (memberships, env, chat) = (Arc::clone(&self.memberships), Arc::clone(&self.env), command.chat_id);
         self.writer
-            .run_once(move |tx| {
+            .run(move |tx| {
                 tx.when_settled(move || memberships.forget(chat));
                 Box::pin(async move { change(tx, command, &*env).await })
             })
@@ -339,7 +340,7 @@ impl GroupStore for SqlGroupStore {
     }
 
     async fn set_invite(&self, command: Command, invite: Option<InviteHash>) -> Stored<Applied> {
-        self.writer.run_once(move |tx| Box::pin(set_invite(tx, command, invite))).await
+        self.writer.run(move |tx| Box::pin(set_invite(tx, command, invite))).await
     }
 
     async fn invited_to(&self, invite: InviteHash) -> Stored<Option<ChatId>> {
