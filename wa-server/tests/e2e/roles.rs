@@ -237,8 +237,8 @@ async fn a_role_asks_another_for_what_it_does_not_do_itself() {
     let sockets = TestServer::with(|config| {
         config.server.roles = Roles::of([Role::Websocket]).unwrap();
         let peer: url::Url = format!("http://{}", everything.grpc.unwrap()).parse().unwrap();
-        config.peers.grpc.insert(Role::Auth, peer.clone());
-        config.peers.grpc.insert(Role::Message, peer);
+        config.peers.grpc.insert(Role::Auth, vec![peer.clone()]);
+        config.peers.grpc.insert(Role::Message, vec![peer]);
     })
     .await;
     let mut socket = crate::support::Socket::connect(&format!("ws://{}/ws?token={}", sockets.address, alice.access)).await;
