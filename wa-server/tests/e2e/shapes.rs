@@ -139,7 +139,8 @@ async fn is_seen(by: &Person, of: &Person, online: bool) -> Value {
 
 /// Awaits a change of presence.
 async fn told_presence(socket: &mut Socket, of: &Person, online: bool) -> Value {
-    let frame = socket.until("presence", |frame| frame["event"] == "presence" && frame["data"]["user_id"] == of.id.as_str() && frame["data"]["online"] == online);
+    let frame =
+        socket.until("presence", |frame| frame["event"] == "presence" && frame["data"]["user_id"] == of.id.as_str() && frame["data"]["online"] == online);
     frame.await["data"].clone()
 }
 

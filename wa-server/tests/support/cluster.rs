@@ -187,7 +187,8 @@ impl Cluster {
         let mut processes: Vec<_> = plan.iter().map(|(name, _)| Process::new(name)).collect();
         let mut shared = shared.to_owned();
         for role in ROLES {
-            let with: Vec<_> = processes.iter().zip(&plan).filter(|(_, (name, roles))| name != "gateway" && (roles.is_empty() || roles.contains(&role))).collect();
+            let with: Vec<_> =
+                processes.iter().zip(&plan).filter(|(_, (name, roles))| name != "gateway" && (roles.is_empty() || roles.contains(&role))).collect();
             let listed = |address: fn(&Process) -> SocketAddr| with.iter().map(|(process, _)| format!("http://{}", address(process))).collect::<Vec<_>>();
             if matches!(layout, Layout::Nodes(_)) || with.is_empty() {
                 continue;
