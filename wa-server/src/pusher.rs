@@ -10,15 +10,18 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
-use wa_core::error::StoreError;
+use wa_core::error::{Error, StoreError};
 use wa_core::event::Event;
-use wa_core::ports::{Due, EventHandler, PushOutcome, Stored};
+use wa_core::ports::{Due, EventHandler, PushOutcome, Stored, Turn};
 use wa_core::push::{Lane, PushKey};
 use wa_core::service::{Handed, NotificationService, Unsettled};
 use wa_transport::metrics::Metrics;
 
 /// How late a push may be noticed that became due by itself.
 const TICK: Duration = Duration::from_millis(250);
+
+/// How long a turn lasts from the moment it was asked for.
+const TURN: Duration = Duration::from_secs(1);
 
 /// The pause after the store failed, and the longest of those that double.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -35,6 +38,8 @@ struct Inner {
     most: usize,
     /// What is on its way, so that nothing is taken twice.
     under_way: Mutex<HashSet<PushKey>>,
+    /// Until when this process may read what is due.
+    turn: Mutex<Option<Instant>>,
     /// Something is due: of each lane, for the one task that waits.
     wake: [Notify; Lane::ALL.len()],
     /// The process ends: only what waits for the end of its window still goes out,
@@ -52,6 +57,7 @@ impl Pusher {
             metrics,
             most,
             under_way: Mutex::default(),
+            turn: Mutex::default(),
             wake: Default::default(),
             closing: CancellationToken::new(),
             closed: CancellationToken::new(),
@@ -59,21 +65,53 @@ impl Pusher {
         }))
     }
 
-    /// Delivers what is due until [`Self::flush`], and then what is left to do; nothing where others do that.
+    /// Delivers what is due until [`Self::flush`], and then what is left to do, while no other process does; nothing where
+    /// that is never to be done here.
     pub(crate) async fn run(self, delivers: bool) {
         let _done = self.0.done.clone().drop_guard();
         if !delivers {
             return;
         }
-        self.0.closing.run_until_cancelled(self.resume()).await;
-        tokio::join!(self.run_lane(Lane::Phones), self.run_lane(Lane::Browsers));
+        let lanes = async { tokio::join!(self.run_lane(Lane::Phones), self.run_lane(Lane::Browsers)) };
+        tokio::select! {
+            () = self.keep_turn() => {}
+            _ = lanes => {}
+        }
     }
 
-    async fn resume(&self) {
-        while let Err(error) = self.0.service.resume().await {
-            tracing::debug!(%error, "pushes that an earlier process left cannot be looked at yet");
-            tokio::time::sleep(PAUSE).await;
+    /// Asks for the turn for ever. Whoever just got it leaves what another process left for a while, as that may have been
+    /// sent, and those who were connected to it may come back.
+    async fn keep_turn(&self) {
+        let mut has_resumed = false;
+        loop {
+            let asked = Instant::now();
+            match self.ask_for_turn(&mut has_resumed).await {
+                Ok(is_mine) => *self.turn() = is_mine.then(|| asked + TURN),
+                Err(error) => tracing::debug!(%error, "whose turn it is to push is not known"),
+            }
+            tokio::time::sleep(TICK).await;
         }
+    }
+
+    async fn ask_for_turn(&self, has_resumed: &mut bool) -> Result<bool, Error> {
+        match self.0.service.take_turn().await? {
+            Turn::Elsewhere => return Ok(false),
+            Turn::Gained => *has_resumed = false,
+            Turn::Kept => {}
+        }
+        if !*has_resumed {
+            self.0.service.resume().await?;
+            *has_resumed = true;
+        }
+        Ok(true)
+    }
+
+    fn turn(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_turn(&self) -> bool {
+        self.turn().is_some_and(|until| Instant::now() < until)
     }
 
     async fn run_lane(&self, lane: Lane) {
@@ -88,7 +126,7 @@ impl Pusher {
         loop {
             let room = self.0.most.saturating_sub(tasks.len());
             let mut found_all = true;
-            if room > 0 {
+            if room > 0 && self.has_turn() {
                 // Those under way are still due, and come first.
                 match self.0.service.due(lane, self.0.most + room).await {
                     Ok(due) => found_all = self.start(tasks, due, room),
@@ -110,7 +148,7 @@ impl Pusher {
     async fn deliver_buffered(&self, lane: Lane, tasks: &mut JoinSet<Claim>) {
         let by = self.0.service.windows_end();
         let mut resting = 0;
-        while resting < self.0.most {
+        while resting < self.0.most && (self.has_turn() || matches!(self.0.service.take_turn().await, Ok(Turn::Kept | Turn::Gained))) {
             let room = self.0.most.saturating_sub(tasks.len());
             let mut is_read = false;
             if room > 0 {

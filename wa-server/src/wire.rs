@@ -75,9 +75,20 @@ pub(crate) struct Own {
     pub(crate) listens: Option<SocketAddr>,
 }
 
+/// The limits of a process. Where others share its stores, another may deliver the pushes that were noted here, so that this
+/// one does not rely on those it knows of.
+fn limits(config: &Config, has_own_bus: bool) -> Limits {
+    #[cfg(feature = "cluster")]
+    let is_alone = !has_own_bus && config.storage.events.is_none();
+    #[cfg(not(feature = "cluster"))]
+    let is_alone = !has_own_bus;
+    let push_windows = if is_alone { config.limits.push_windows } else { 0 };
+    Limits { push_windows, ..config.limits.clone() }
+}
+
 /// Builds everything for this configuration, with the host's own parts where it brought some.
 pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result<Wired, StartError> {
-    let limits = Arc::new(config.limits.clone());
+    let limits = Arc::new(limits(config, own.bus.is_some()));
     let links = Arc::new(Links::new(&base(config, own.listens)));
     let closes_stores = own.stores.is_none();
     let has_data_dir = closes_stores || own.authenticator.is_none();

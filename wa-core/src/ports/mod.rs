@@ -45,7 +45,7 @@ pub use media_uses::{MediaUses, Showing};
 pub use message_store::{Appended, Changed, MessageStore, NewMessage, Page, Reply, Revision, Summary, Undelivered, Viewer};
 pub use otp_store::OtpStore;
 pub use presence_store::{CameAndWent, PresenceStore};
-pub use push_queue::{Due, Note, PushQueue, Waiting};
+pub use push_queue::{Due, Note, PushQueue, Turn, Waiting};
 pub use push_sender::{PushOutcome, PushSender};
 pub use rate_limiter::{Admission, RateLimiter};
 pub use receipt_store::ReceiptStore;

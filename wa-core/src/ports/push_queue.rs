@@ -70,6 +70,17 @@ pub struct Waiting {
     pub newest: Message,
 }
 
+/// Who may deliver now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// This process, which could already.
+    Kept,
+    /// This process, and another or none before.
+    Gained,
+    /// Another process.
+    Elsewhere,
+}
+
 /// Pushes that wait.
 ///
 /// * `a_note_waits_for_every_token_of_its_user`
@@ -89,6 +100,11 @@ pub trait PushQueue: Send + Sync {
     /// Notes pushes, durably; of each user, chat and kind one at the most. What was told before, and what is noted
     /// already, is not noted again.
     async fn note(&self, notes: Vec<Note>) -> Stored<()>;
+
+    /// Takes the turn to deliver, or keeps it, for a second from this call on. Where several processes share a queue one of
+    /// them at a time may deliver, and what it reads as due is its alone. Who does not ask again within that second may have
+    /// lost it to another.
+    async fn take_turn(&self) -> Stored<Turn>;
 
     /// Pushes of a lane that are due by then and failed at most so often, the longest due first.
     async fn due(&self, lane: Lane, by: Timestamp, failed: u32, limit: usize) -> Stored<Vec<Due>>;

@@ -20,8 +20,8 @@ use crate::limits::Limits;
 use crate::link::Links;
 use crate::message::{Message, MessageKind};
 use crate::ports::{
-    ChatStore, ContactStore, DeviceTokenStore, Due, Env, EnvExt as _, ListedChat, Note, PresenceStore, PushOutcome, PushQueue, PushSender, UserStore, Viewer,
-    Waiting,
+    ChatStore, ContactStore, DeviceTokenStore, Due, Env, EnvExt as _, ListedChat, Note, PresenceStore, PushOutcome, PushQueue, PushSender, Turn, UserStore,
+    Viewer, Waiting,
 };
 use crate::push::{Lane, Notice, PushKind, TTL};
 use crate::time::Timestamp;
@@ -155,7 +155,15 @@ impl NotificationService {
         self.windows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Before the first event: what an earlier process left goes out a window later, when those have come back who were
+    /// Takes the turn to deliver, or keeps it, for a second from this call on. Who gains it calls [`Self::resume`] first.
+    ///
+    /// # Errors
+    /// UNAVAILABLE if that cannot be told.
+    pub async fn take_turn(&self) -> Result<Turn> {
+        Ok(self.deps.queue.take_turn().await?)
+    }
+
+    /// When the turn came: what an earlier process left goes out a window later, when those have come back who were
     /// connected to it.
     ///
     /// # Errors
@@ -283,7 +291,7 @@ impl NotificationService {
         Ok(self.deps.queue.due(lane, by, 0, limit).await?)
     }
 
-    /// Pushes what is due: tells of what its user has to be told of now, or of nothing. No other push of the same key may
+    /// Pushes what is due, which was read while this process had the turn: tells of what its user has to be told of now, or of nothing. No other push of the same key may
     /// be under way. Returns what the provider said.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use wa_core::error::StoreError;
 use wa_core::event::Event;
 use wa_core::id::{ChatId, ConnectionId, UserId};
 use wa_core::limits::Limits;
-use wa_core::ports::{Due, Note, PushOutcome, PushQueue, Stored, Viewer, Waiting};
+use wa_core::ports::{Due, Note, PushOutcome, PushQueue, Stored, Turn, Viewer, Waiting};
 use wa_core::push::{Lane, Platform, PushKey};
 use wa_core::service::{Delivered, NotificationDeps, NotificationService};
 use wa_core::session::Caller;
@@ -364,6 +364,9 @@ impl PushQueue for Stuck {
     }
     async fn note(&self, notes: Vec<Note>) -> Stored<()> {
         self.queue.note(notes).await
+    }
+    async fn take_turn(&self) -> Stored<Turn> {
+        self.queue.take_turn().await
     }
     async fn due(&self, lane: Lane, by: Timestamp, failed: u32, limit: usize) -> Stored<Vec<Due>> {
         self.queue.due(lane, by, failed, limit).await

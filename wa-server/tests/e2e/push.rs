@@ -22,7 +22,7 @@ use uuid::Uuid;
 use wa_core::api::{Provision, RegisterDevice, SendMessage};
 use wa_core::error::FieldError;
 use wa_core::id::{DeviceId, UserId};
-use wa_core::ports::{Due, Note, PushOutcome, PushQueue, PushSender, Stored, Viewer, Waiting};
+use wa_core::ports::{Due, Note, PushOutcome, PushQueue, PushSender, Stored, Turn, Viewer, Waiting};
 use wa_core::push::{DeviceToken, Lane, Notice, Platform, PushAddress, PushKey};
 use wa_core::session::Caller;
 use wa_core::time::Timestamp;
@@ -473,6 +473,9 @@ impl PushQueue for Slow {
     }
     async fn note(&self, notes: Vec<Note>) -> Stored<()> {
         self.queue.note(notes).await
+    }
+    async fn take_turn(&self) -> Stored<Turn> {
+        self.queue.take_turn().await
     }
     async fn due(&self, lane: Lane, by: Timestamp, failed: u32, limit: usize) -> Stored<Vec<Due>> {
         let due = self.queue.due(lane, by, failed, limit).await;

@@ -27,7 +27,7 @@ const CHANNEL: &str = "wa_outbox";
 const TICK: Duration = Duration::from_millis(250);
 
 /// A session that says nothing for longer is ended by the server, so that a node that stands still leads no longer.
-const SILENCE: &str = "1500ms";
+pub(super) const SILENCE: &str = "1500ms";
 
 /// How long the server may take for what it is asked.
 const WITHIN: Duration = Duration::from_secs(3);

@@ -35,6 +35,8 @@ mod statement;
 mod status_store;
 #[cfg(all(test, feature = "conformance"))]
 mod tests;
+#[cfg(feature = "postgres")]
+mod turn;
 mod user_store;
 mod writer;
 

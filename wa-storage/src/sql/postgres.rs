@@ -34,9 +34,9 @@ const FRESH: Duration = Duration::from_secs(1);
 /// Connections that are tried when one turns out to be dead: the server may have been started again.
 const TRIES: usize = 4;
 
-/// Connections that write messages and receipts, and the one that leads the relay or waits to.
+/// Connections that write messages and receipts, the one that leads the relay or waits to, and the one for the turn of pushes.
 pub(super) const LANES: u32 = 4;
-const APART: u32 = LANES + 1;
+const APART: u32 = LANES + 2;
 
 /// A database on a server.
 #[derive(Debug)]
@@ -185,7 +185,7 @@ async fn in_time<T>(doing: impl Future<Output = Result<T, sqlx::Error>>) -> Resu
     timeout(ANSWER_WITHIN, doing).await.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
 }
 
-fn late() -> StoreError {
+pub(super) fn late() -> StoreError {
     StoreError::unavailable(Dialect::Postgres.name(), "the server does not answer in time")
 }
 

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use wa_core::id::UserId;
 use wa_core::message::{Message, Seq};
-use wa_core::ports::{Due, Note, PushQueue, Stored, Viewer, Waiting};
+use wa_core::ports::{Due, Note, PushQueue, Stored, Turn, Viewer, Waiting};
 use wa_core::push::{Lane, PushKey, PushKind};
 use wa_core::time::Timestamp;
 
@@ -15,6 +16,8 @@ use super::device_token_store::{self, COLUMNS_OF_T};
 use super::message_row::{self, COLUMNS_OF_M};
 use super::message_store::{bound, first, visible};
 use super::statement::{Statement, Value, padded, pieces};
+#[cfg(feature = "postgres")]
+use super::turn::SharedTurn;
 use super::writer::Writer;
 
 /// Messages of one push that are counted, at the most.
@@ -28,6 +31,9 @@ const AT_A_TIME: usize = 1024;
 pub(crate) struct SqlPushQueue {
     db: Arc<Db>,
     writer: Arc<Writer>,
+    had_turn: AtomicBool,
+    #[cfg(feature = "postgres")]
+    shared_turn: SharedTurn,
 }
 
 fn due(row: &Row) -> Stored<Due> {
@@ -68,8 +74,14 @@ fn waves(mut notes: &[Note]) -> impl Iterator<Item = &[Note]> {
 }
 
 impl SqlPushQueue {
-    pub(super) const fn new(db: Arc<Db>, writer: Arc<Writer>) -> Self {
-        Self { db, writer }
+    pub(super) fn new(db: Arc<Db>, writer: Arc<Writer>) -> Self {
+        Self {
+            db,
+            writer,
+            had_turn: AtomicBool::default(),
+            #[cfg(feature = "postgres")]
+            shared_turn: SharedTurn::default(),
+        }
     }
 
     async fn change(&self, change: Statement) -> Stored<()> {
@@ -129,6 +141,15 @@ impl PushQueue for SqlPushQueue {
                 .await?;
         }
         Ok(())
+    }
+
+    async fn take_turn(&self) -> Stored<Turn> {
+        #[cfg(feature = "postgres")]
+        if let Some(server) = self.db.server() {
+            return self.shared_turn.take(server, "wa_pushes").await;
+        }
+        // One process alone has the database open.
+        Ok(if self.had_turn.swap(true, Ordering::Relaxed) { Turn::Kept } else { Turn::Gained })
     }
 
     async fn due(&self, lane: Lane, by: Timestamp, failed: u32, limit: usize) -> Stored<Vec<Due>> {
