@@ -2,6 +2,8 @@
 
 use clap::{Parser, Subcommand};
 
+#[cfg(feature = "migrate")]
+use crate::commands::migrate;
 use crate::commands::{
     bench, chat, chats, completions, contacts, devices, events, group, history, login, logout, media, messages, profile, search, send, status, tail,
 };
@@ -82,6 +84,9 @@ pub(crate) enum Command {
     Media(media::Media),
     #[command(subcommand)]
     Events(events::Events),
+    #[cfg(feature = "migrate")]
+    #[command(subcommand)]
+    Migrate(migrate::Migrate),
     Bench(bench::Bench),
     Completions(completions::Completions),
 }

@@ -18,6 +18,7 @@ mod open;
 #[cfg(feature = "redis")]
 mod redis;
 mod sql;
+pub mod transfer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -295,6 +296,13 @@ pub async fn open(config: &StorageConfig, env: Arc<dyn Env>) -> Result<Stores, O
         Location::Postgres(url) => sql::Db::open_postgres(&url, config.postgres_connections).await?,
     };
     let sql = sql::SqlStores::new(db, Arc::clone(&env));
+    let unfinished = sql.database.unfinished_copy().await.map_err(|error| OpenError::Library(format!("the database cannot be read: {}", error.source)))?;
+    if let Some(source) = unfinished {
+        if let Err(unclosed) = sql.database.close().await {
+            tracing::warn!(error = %unclosed, "the database was not closed cleanly");
+        }
+        return Err(OpenError::UnfinishedCopy { source_name: source });
+    }
     // Only whoever has the database may empty the folder of uploads under way.
     let Blobs { blobs, staging, files } = match open_blobs(&config.media, &env).await {
         Ok(blobs) => blobs,

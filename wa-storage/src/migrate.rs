@@ -52,6 +52,7 @@ macro_rules! all {
             27 "0027_statuses",
             28 "0028_status_viewers",
             29 "0029_push_queue",
+            40 "0040_transfer",
         }
     };
 }
@@ -102,6 +103,41 @@ pub async fn down(url: &str) -> Result<(), OpenError> {
 pub async fn mongo_indexes(url: &str) -> Result<(), OpenError> {
     crate::mongo::Mongo::open(url).await?.close().await;
     Ok(())
+}
+
+/// How the schema of a database stands to this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Schema {
+    /// There is none, or no database.
+    Absent,
+    /// It is of the same version.
+    Same,
+    /// It is of this other version.
+    Other(i64),
+}
+
+impl Schema {
+    /// Of these migrations.
+    fn of(made: &[i64], embedded: &[Embedded]) -> Self {
+        match made.last() {
+            None => Self::Absent,
+            Some(_) if made.iter().eq(embedded.iter().map(|(version, ..)| version)) => Self::Same,
+            Some(last) => Self::Other(*last),
+        }
+    }
+}
+
+/// The migrations that a database has seen.
+pub(crate) const SEEN: &str = "SELECT version FROM _sqlx_migrations ORDER BY version";
+
+/// Looks at the schema of a database, and changes nothing.
+pub(crate) async fn schema(location: &Location) -> Result<Schema, OpenError> {
+    match location {
+        Location::File(path) => Ok(Schema::of(&sql::migrations_of_file(path).await?, SQLITE)),
+        Location::Memory => Ok(Schema::Absent),
+        #[cfg(feature = "postgres")]
+        Location::Postgres(url) => Ok(Schema::of(&sql::migrations_of_postgres(url).await?, POSTGRES)),
+    }
 }
 
 pub(crate) async fn run_up(connection: &mut SqliteConnection) -> Result<(), MigrateError> {

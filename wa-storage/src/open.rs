@@ -58,6 +58,14 @@ pub enum OpenError {
         /// Why.
         reason: String,
     },
+    /// The database is the target of a copy that did not come to its end.
+    #[error(
+        "the database is a copy of {source_name} that is not complete; run `wa migrate backend` again until it is, or empty it (wa-server migrate down --yes)"
+    )]
+    UnfinishedCopy {
+        /// What is copied.
+        source_name: String,
+    },
     /// Another process has the database open.
     #[error("{} is in use by another process; stop it, or name another path", path.display())]
     InUse {

@@ -13,6 +13,8 @@ pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod media;
 pub(crate) mod messages;
+#[cfg(feature = "migrate")]
+pub(crate) mod migrate;
 pub(crate) mod profile;
 pub(crate) mod search;
 pub(crate) mod send;
@@ -40,6 +42,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         Command::Search(command) => command.run(&account, output).await,
         Command::Messages(command) => command.run(&account, output).await,
         Command::Media(command) => command.run(&account, output).await,
+        #[cfg(feature = "migrate")]
+        Command::Migrate(command) => command.run(output).await,
         Command::Events(command) => command.run(output).await,
         Command::Bench(command) => command.run(&server, output).await,
         Command::History(command) => command.run(&account, output).await,

@@ -361,3 +361,39 @@ fn events_that_were_put_aside_are_listed_from_nats() {
     assert!(serde_json::from_str::<Value>(&listed).expect("JSON").is_array());
     world.run(&["events", "dlq", "show", "999999999", "--nats-url", &url]).code(4);
 }
+
+#[cfg(feature = "migrate")]
+#[test]
+fn an_installation_is_copied_and_compared() {
+    let mut world = World::new();
+    let folder = world.folder().to_owned();
+    let place = |name: &str| folder.join(name).display().to_string();
+    let (from, to) = (place("data"), place("copy"));
+    let migrate = |world: &World, more: &[&str]| world.run(&[&["migrate", "backend", "--from", &from, "--to", &to], more].concat());
+    let refused = migrate(&world, &[]).code(1);
+    assert!(refused.stderr().contains("in use by a running server"), "{}", refused.stderr());
+    world.stop();
+
+    let planned = migrate(&world, &["--dry-run"]).ok();
+    assert!(planned.stdout().contains("users") && planned.stderr().contains("Nothing was changed"), "{}", planned.stderr());
+    assert!(!std::path::Path::new(&to).exists());
+    migrate(&world, &["--verify"]).code(4);
+    let copied = migrate(&world, &[]).ok();
+    assert!(copied.stderr().contains("auth.jwt_secret") && copied.stderr().contains("secrets.toml"), "{}", copied.stderr());
+    let secret = std::fs::read_to_string(std::path::Path::new(&from).join("secrets.toml")).expect("read");
+    let secret = secret.split('"').nth(1).expect("a secret");
+    assert!(!copied.stderr().contains(secret) && !copied.stdout().contains(secret));
+    let verified = migrate(&world, &["--verify", "-o", "json"]).ok().json();
+    assert_eq!((&verified["state"], &verified["differences"]), (&Value::from("verified"), &Value::Array(Vec::new())));
+    assert!(verified["tables"].as_array().expect("tables").iter().any(|table| table["table"] == "users" && table["rows"].as_u64() >= Some(2)));
+    assert_eq!(migrate(&world, &["-o", "json"]).ok().json()["state"], "copied before");
+
+    world.run(&["migrate", "backend", "--from", &from, "--to", &from]).code(2);
+    world.run(&["migrate", "backend", "--from", &from, "--to", "mongodb://127.0.0.1/x"]).code(2);
+    world.run(&["migrate", "backend", "--from", &from, "--to", "mysql://127.0.0.1/x", "--without-media"]).code(2);
+    world.run(&["migrate", "backend", "--from", &place("absent"), "--to", &place("new")]).code(4);
+    let refused = world.run(&["migrate", "backend", "--from", &from, "--to", "postgres://wa:secret@127.0.0.1:1/wa"]).code(2);
+    assert!(refused.stderr().contains("--media-to"), "{}", refused.stderr());
+    let refused = world.run(&["migrate", "backend", "--from", &from, "--to", "postgres://wa:secret@127.0.0.1:1/wa", "--without-media"]).code(5);
+    assert!(refused.stderr().contains("postgres://127.0.0.1:1/wa") && !refused.stderr().contains("secret@"), "{}", refused.stderr());
+}

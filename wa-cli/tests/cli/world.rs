@@ -91,6 +91,11 @@ impl World {
         self.clock.0.fetch_add(i64::try_from(by.as_millis()).expect("small"), Ordering::SeqCst);
     }
 
+    /// Where everything of it lies.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }

@@ -21,11 +21,13 @@ use crate::receipt::{Marks, NewReceipt, ReceiptTimes};
 /// * `an_unannounced_read_leaves_no_event_for_senders`
 /// * `a_receipt_leaves_one_event_naming_the_senders`
 /// * `concurrent_receipts_merge`
+/// * `however_much_is_read_at_once_all_of_it_is_read`
 #[async_trait]
 pub trait ReceiptStore: Send + Sync {
     /// Takes a receipt, durably. Where anything rose, writes one event per run of places (with these senders, if
     /// `announce`) in the same transaction. Returns whether anything rose. A message that is withheld from the user, or
-    /// their own, is left alone. `event_id` names the first event; further ones take ids derived from it.
+    /// their own, is left alone. `event_id` names the first event; further ones take ids derived from it. Very much that is
+    /// read at once may be taken in parts; after an error the same receipt goes on where that came.
     async fn give(&self, receipt: NewReceipt, event_id: EventId) -> Stored<bool>;
 
     /// The marks of everybody in these chats. Users who never gave a receipt may be absent.

@@ -56,8 +56,11 @@ const DEFECTS: &[Defect] = &[
 /// Runs a check of this program again with a planted defect. It must fail, and say so.
 fn must_catch(defect: &Defect) -> Result<(), String> {
     let Defect { name, check, says } = defect;
-    let mut program = Command::new(std::env::current_exe().unwrap());
+    // A defect may keep a check from ever ending.
+    let mut program = Command::new("timeout");
     program
+        .args(["--signal=KILL", "300"])
+        .arg(std::env::current_exe().unwrap())
         .args([check, "--exact", "--nocapture", "--test-threads=1"])
         .env("WA_PLANTED", name)
         .env("WA_CAMPAIGN_SEED", "1")
@@ -67,6 +70,9 @@ fn must_catch(defect: &Defect) -> Result<(), String> {
     let said = String::from_utf8_lossy(&[run.stdout, run.stderr].concat()).into_owned();
     if !said.contains("running 1 test") {
         return Err(format!("there is no check {check}:\n{said}"));
+    }
+    if run.status.code() == Some(128 + 9) {
+        return Err(format!("with {name}, {check} does not end:\n{said}"));
     }
     if run.status.success() {
         return Err(format!("{check} passes in spite of the defect {name}"));

@@ -38,4 +38,6 @@ mod support;
 mod sync;
 mod system;
 mod tokens;
+#[cfg(feature = "cluster")]
+mod transfer;
 mod users;

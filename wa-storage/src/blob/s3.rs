@@ -156,6 +156,16 @@ impl S3BlobStore {
         Ok(store)
     }
 
+    /// Looks whether the server can be reached, and makes nothing.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) async fn look(url: &str) -> Result<(), OpenError> {
+        let store = Self::new(S3Config::parse(url)?, None)?;
+        let head = answered(store.quick.buckets().head(&store.bucket).send()).await;
+        head.map(drop).map_err(|error| OpenError::ObjectStoreDown { reason: error.source.to_string() })
+    }
+
     /// The bucket as it is, without asking anybody.
     fn new(config: S3Config, temporary: Option<TempDir>) -> Result<Self, OpenError> {
         Ok(Self {

@@ -105,6 +105,7 @@ macro_rules! conformance_cases {
                 an_unannounced_read_leaves_no_event_for_senders
                 a_receipt_leaves_one_event_naming_the_senders
                 concurrent_receipts_merge
+                however_much_is_read_at_once_all_of_it_is_read
             ]
             chat_store: [
                 a_pair_has_one_chat_also_under_concurrency

@@ -1,5 +1,6 @@
 //! The contract of `ReceiptStore`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -242,4 +243,28 @@ pub async fn concurrent_receipts_merge(s: &Subject) {
         let times = s.receipts.times(chat, message.seq).await.expect("times are read");
         assert_eq!((times.len(), times[0].delivered_at.is_some(), times[0].read_at.is_some()), (1, true, message.seq <= Seq::new(20)));
     }
+}
+
+/// Case.
+pub async fn however_much_is_read_at_once_all_of_it_is_read(s: &Subject) {
+    let (a, b, chat) = s.direct().await;
+    // Own messages are in between, for longer than any part.
+    let first = s.send_many(chat, a, 70).await;
+    s.send_many(chat, b, 150).await;
+    let last = s.send_many(chat, a, 90).await;
+    s.outbox.drain().await;
+    let (one, two) = tokio::join!(s.read(b, &last[89]), s.read(b, &last[79]));
+    assert!(one || two);
+    let given = marks(s, chat, b).await;
+    assert_eq!((given.read_up_to, given.delivered_up_to, given.delivered_beyond), (Seq::new(310), Seq::new(310), vec![]));
+    let events = s.outbox.drain().await;
+    assert_eq!(events.iter().map(|event| event.id).collect::<BTreeSet<_>>().len(), events.len(), "each has an id of its own");
+    let mut told = BTreeSet::new();
+    for event in &events {
+        let Fact::MessageStatus(status) = &event.fact else { continue };
+        assert_eq!((status.status, status.sender_ids.as_slice()), (Status::Read, &[a][..]));
+        told.extend(status.from_seq.unwrap_or(status.seq).get()..=status.seq.get());
+    }
+    assert!(first.iter().chain(&last).all(|message| told.contains(&message.seq.get())), "every sender is told of every message");
+    assert!(!s.read(b, &last[89]).await);
 }

@@ -26,6 +26,13 @@ const SQLITE_AT_LEAST: (u32, u32, u32) = (3, 51, 3);
 /// How long a connection waits for a lock, and a reader for a connection. Every answer comes within 5 s.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 
+/// How often, and after which pauses, a copy tries to have a server's database for itself: longer than a node that was killed
+/// is taken to live.
+#[cfg(feature = "postgres")]
+const CLAIMS: usize = 12;
+#[cfg(feature = "postgres")]
+const CLAIM_PAUSE: Duration = Duration::from_millis(250);
+
 /// Files up to this size are checked whole when they are opened; larger ones only as far as they are read.
 const CHECKED_WHOLE: u64 = 64 << 20;
 
@@ -112,6 +119,15 @@ impl Dialect {
             Self::Sqlite => true,
             #[cfg(feature = "postgres")]
             Self::Postgres => false,
+        }
+    }
+
+    /// What an insertion says that gives numbers which the database would give out by itself.
+    pub(crate) const fn overriding(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            #[cfg(feature = "postgres")]
+            Self::Postgres => " OVERRIDING SYSTEM VALUE",
         }
     }
 
@@ -312,7 +328,7 @@ impl Db {
     }
 
     /// Runs a query on the tables as they are, whatever is not in them yet.
-    pub(super) async fn read_tables(&self, statement: Statement) -> Stored<Vec<Row>> {
+    pub(crate) async fn read_tables(&self, statement: Statement) -> Stored<Vec<Row>> {
         match &self.backend {
             Backend::Sqlite(sqlite) => {
                 let (text, arguments) = prepare(statement);
@@ -322,6 +338,11 @@ impl Db {
             #[cfg(feature = "postgres")]
             Backend::Postgres(server) => Ok(Box::pin(server.fetch(statement)).await?.into_iter().map(Row::Postgres).collect()),
         }
+    }
+
+    /// Has everything that is committed brought to its tables.
+    pub(crate) async fn bring_to_tables(&self) -> Stored<()> {
+        if self.deferral.is_behind() { self.deferral.settle().await } else { Ok(()) }
     }
 
     /// Opens a connection that writes.
@@ -501,6 +522,50 @@ impl Connection {
     /// would do so along with a commit, and keep to itself that it failed.
     pub(crate) async fn copy_log(&mut self) -> Stored<()> {
         self.fetch(Statement::fixed("PRAGMA wal_checkpoint(PASSIVE)")).await?;
+        Ok(())
+    }
+
+    /// Keeps servers off the database while this connection lasts; `false` if one is there. A file is locked as it is.
+    pub(crate) async fn claim(&mut self) -> Stored<bool> {
+        #[cfg(feature = "postgres")]
+        if self.dialect() == Dialect::Postgres {
+            let lock = format!("SELECT pg_try_advisory_lock({})", super::leader::LOCK);
+            // A server that was just ended gets a moment to let go.
+            for _ in 0..CLAIMS {
+                let rows = self.fetch(Statement::build(Dialect::Postgres, &lock)).await?;
+                if rows.first().is_some_and(|row| row.flag(0).unwrap_or(false)) {
+                    return Ok(true);
+                }
+                tokio::time::sleep(CLAIM_PAUSE).await;
+            }
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Whether commits may become durable a little later, in their order. The next one that may not makes all durable.
+    pub(crate) async fn relax(&mut self, is_lax: bool) -> Stored<()> {
+        #[cfg(feature = "postgres")]
+        if self.dialect() == Dialect::Postgres {
+            let setting = if is_lax { "SET synchronous_commit = off" } else { "RESET synchronous_commit" };
+            self.execute(Statement::fixed(setting)).await?;
+        }
+        let _ = is_lax;
+        Ok(())
+    }
+
+    /// Copies the log into the database file, where there is one.
+    pub(crate) async fn shorten_log(&mut self) -> Stored<()> {
+        if self.dialect() == Dialect::Sqlite { self.copy_log().await } else { Ok(()) }
+    }
+
+    /// Lets the outbox go on behind its last row, after rows came with their numbers.
+    pub(crate) async fn renumber(&mut self) -> Stored<()> {
+        #[cfg(feature = "postgres")]
+        if self.dialect() == Dialect::Postgres {
+            let set = "SELECT setval(pg_get_serial_sequence('outbox', 'id'), COALESCE(MAX(id), 0) + 1, false) FROM outbox";
+            self.fetch(Statement::fixed(set)).await?;
+        }
         Ok(())
     }
 
@@ -718,6 +783,28 @@ pub(crate) async fn tear_down_file(path: &Path) -> Result<(), OpenError> {
     let mut connection = connect(&settings(SqliteConnectOptions::new().filename(path))).await.map_err(|error| OpenError::of_file(path, &error))?;
     migrate::run_down(&mut connection).await.map_err(|error| OpenError::of_migration(&path.display().to_string(), error))?;
     connection.close().await.map_err(|error| OpenError::of_file(path, &Dialect::Sqlite.error(error)))
+}
+
+/// The versions of the migrations that a file has seen; none of one that is not there.
+pub(crate) async fn migrations_of_file(path: &Path) -> Result<Vec<i64>, OpenError> {
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(OpenError::Unusable { path: path.to_owned(), reason: error.to_string() }),
+        Ok(file) if file.len() == 0 => return Ok(Vec::new()),
+        Ok(_) => {}
+    }
+    let _lock = lock(path).await?;
+    let describe = |error| OpenError::of_file(path, &error);
+    let mut connection = connect(&settings(SqliteConnectOptions::new().filename(path))).await.map_err(describe)?;
+    let is_there = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations')").fetch_one(&mut connection).await;
+    let versions = match is_there {
+        Ok(true) => sqlx::query_scalar(migrate::SEEN).fetch_all(&mut connection).await,
+        Ok(false) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    };
+    let versions = versions.map_err(|error| describe(Dialect::Sqlite.error(error)));
+    connection.close().await.map_err(|error| describe(Dialect::Sqlite.error(error)))?;
+    versions
 }
 
 async fn check_version(connection: &mut SqliteConnection) -> Result<(), OpenError> {

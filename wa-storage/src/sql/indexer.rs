@@ -85,6 +85,24 @@ impl Indexer {
         }
     }
 
+    /// Takes everything in at once, without rests, and tells after how many chats it is.
+    pub(crate) async fn complete(&self, told: &(dyn Fn(u64) + Send + Sync)) -> Stored<()> {
+        let (mut after, mut count) = (ChatId::from_uuid(Uuid::nil()), 0);
+        loop {
+            let chats = self.store.behind(after, CHATS).await?;
+            let Some(last) = chats.last() else { return Ok(()) };
+            after = *last;
+            while !self.store.catch_up(&chats, BATCH).await? {}
+            count += chats.len() as u64;
+            told(count);
+        }
+    }
+
+    /// Whether it lacks anything.
+    pub(crate) async fn is_behind(&self) -> Stored<bool> {
+        Ok(!self.store.behind(ChatId::from_uuid(Uuid::nil()), 1).await?.is_empty())
+    }
+
     async fn wait_for_quiet(&self) {
         let since = Instant::now();
         while since.elapsed() < LONGEST_WAIT && timeout(QUIET, self.wake.notified()).await.is_ok() {

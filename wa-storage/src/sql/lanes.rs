@@ -16,7 +16,7 @@ use super::append::{self, Append, Heads, Placed};
 use super::db::{Connection, Db};
 use super::places::Places;
 use super::postgres::LANES;
-use super::receive::{self, Receive};
+use super::receive::{self, Receive, Taken};
 use super::relay::Handoff;
 use super::statement::Statement;
 use super::writer::{Failure, GROUP, Group, Hook, Intake, Job, QUEUE, Replies, TOO_SLOW, Tx, Work};
@@ -106,7 +106,7 @@ struct Batch {
 #[derive(Default)]
 struct Done {
     placed: Vec<Stored<Placed>>,
-    rose: Vec<Stored<bool>>,
+    taken: Vec<Stored<Taken>>,
     events: Vec<Arc<Event>>,
 }
 
@@ -147,7 +147,7 @@ impl Lane {
                 handoff.committed(&done.events);
                 #[cfg(feature = "failpoints")]
                 wa_core::faults::pass("before_answer");
-                take_replies().succeed(done.placed, done.rose);
+                take_replies().succeed(done.placed, done.taken);
             }
             Err(trouble) => {
                 let error = trouble.error();
@@ -185,10 +185,10 @@ impl Lane {
             let alone = Batch { receives: vec![receive.clone()], ..Batch::default() };
             match self.try_commit(&alone).await {
                 Ok(done) => {
-                    all.rose.extend(done.rose);
+                    all.taken.extend(done.taken);
                     all.events.extend(done.events);
                 }
-                Err(trouble) => all.rose.push(Err(trouble.error())),
+                Err(trouble) => all.taken.push(Err(trouble.error())),
             }
         }
         Ok(all)
@@ -229,14 +229,14 @@ async fn store(connection: &mut Connection, group: &Batch, env: &dyn Env) -> Res
         let chats = group.appends.iter().map(|append| append.view.chat_id).chain(group.receives.iter().map(|receive| receive.receipt.chat_id));
         append::load_heads(&mut tx, &mut heads, chats).await?;
         let placed = append::append_all(&mut tx, &mut heads, group.appends.clone()).await?;
-        let rose = receive::receive_all(&mut tx, &group.receives).await?;
+        let taken = receive::receive_all(&mut tx, &group.receives).await?;
         announce(&mut tx, env).await?;
-        Ok((placed, rose))
+        Ok((placed, taken))
     }
     .await;
-    let (placed, rose) = stored.map_err(|error| judge(connection, error))?;
+    let (placed, taken) = stored.map_err(|error| judge(connection, error))?;
     end(connection).await?;
-    Ok(Done { placed, rose: rose.into_iter().map(Ok).collect(), events })
+    Ok(Done { placed, taken: taken.into_iter().map(Ok).collect(), events })
 }
 
 async fn begin(connection: &mut Connection) -> Stored<()> {

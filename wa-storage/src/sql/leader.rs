@@ -18,7 +18,7 @@ use super::postgres::Server;
 use super::relay::{LONGEST_PAUSE, PAUSE, Progress, ROWS};
 
 /// The lock of whoever publishes: one for each schema of a database, as each is an installation of its own.
-const LOCK: &str = "hashtextextended('wa_outbox/' || current_schema(), 0)";
+pub(super) const LOCK: &str = "hashtextextended('wa_outbox/' || current_schema(), 0)";
 
 /// What the others send through.
 const CHANNEL: &str = "wa_outbox";

@@ -48,12 +48,12 @@ use wa_core::ports::{
 };
 
 pub use db::PoolUse;
-pub(crate) use db::{Db, tear_down_file};
+pub(crate) use db::{Connection, Db, Row, migrations_of_file, tear_down_file};
 pub use indexer::Indexer;
 #[cfg(feature = "postgres")]
-pub(crate) use postgres::tear_down as tear_down_postgres;
+pub(crate) use postgres::{migrations as migrations_of_postgres, shown as shown_postgres, tear_down as tear_down_postgres};
 pub use relay::Relay;
-use statement::Statement;
+pub(crate) use statement::{Statement, Value};
 use writer::Writer;
 
 /// Every port that SQL serves, over one database.
@@ -121,6 +121,16 @@ impl SqlStores {
 }
 
 impl Database {
+    pub(crate) fn db(&self) -> &Db {
+        &self.db
+    }
+
+    /// Whether it is the target of a copy that did not come to its end, and of what.
+    pub(crate) async fn unfinished_copy(&self) -> Stored<Option<String>> {
+        let rows = self.db.read_apart(Statement::fixed("SELECT source FROM transfer WHERE id = 1 AND finished_at IS NULL")).await?;
+        rows.first().map(|row| row.text(0)).transpose()
+    }
+
     /// Which database it is.
     pub(crate) fn name(&self) -> &'static str {
         self.db.dialect().name()

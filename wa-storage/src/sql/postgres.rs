@@ -334,3 +334,23 @@ pub(crate) async fn tear_down(url: &str) -> Result<(), OpenError> {
     close(connection).await;
     Ok(())
 }
+
+/// The versions of the migrations that a database has seen.
+pub(crate) async fn migrations(url: &str) -> Result<Vec<i64>, OpenError> {
+    let (options, shown) = options(url)?;
+    let mut connection = first(&options, &shown).await?;
+    check(&mut connection, &shown).await?;
+    let is_there = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL").fetch_one(&mut connection).await;
+    let versions = match is_there {
+        Ok(true) => sqlx::query_scalar(migrate::SEEN).fetch_all(&mut connection).await,
+        Ok(false) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    };
+    close(connection).await;
+    versions.map_err(|error| unusable(&shown, &error))
+}
+
+/// The name of a database for people, without the password.
+pub(crate) fn shown(url: &str) -> String {
+    options(url).map_or_else(|_| "postgres://…".to_owned(), |(_, shown)| shown)
+}

@@ -2,17 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
+use wa_core::error::StoreError;
 use wa_core::id::{ChatId, EventId, UserId};
 use wa_core::message::Seq;
 use wa_core::ports::{ReceiptStore, Stored};
 use wa_core::receipt::{Marks, NewReceipt, ReceiptTimes};
 
+use super::append::following;
 use super::db::Db;
-use super::receive::{Receive, read_marks};
+use super::receive::{READ_AT_ONCE, Receive, read_marks};
 use super::statement::Statement;
 use super::writer::Writer;
+
+/// For marking very many messages as read, a part at a time; every answer comes within 5 s.
+const LONGEST: Duration = Duration::from_secs(3);
 
 /// Receipts in SQL.
 #[derive(Debug)]
@@ -30,7 +37,19 @@ impl SqlReceiptStore {
 #[async_trait]
 impl ReceiptStore for SqlReceiptStore {
     async fn give(&self, receipt: NewReceipt, event_id: EventId) -> Stored<bool> {
-        self.writer.receive(Receive { receipt, event_id }).await
+        let (started, mut event_id, mut rose) = (Instant::now(), event_id, false);
+        loop {
+            let taken = self.writer.receive(Receive { receipt: receipt.clone(), event_id }).await?;
+            rose |= taken.rose;
+            if !taken.is_part {
+                return Ok(rose);
+            }
+            if started.elapsed() > LONGEST {
+                return Err(StoreError::unavailable(self.db.dialect().name(), "there is more to be marked as read; the same request goes on with it"));
+            }
+            // A part has at most two events for each of its places.
+            event_id = following(event_id, 2 * usize::try_from(READ_AT_ONCE).unwrap_or(0));
+        }
     }
 
     async fn marks(&self, chats: &[ChatId]) -> Stored<BTreeMap<ChatId, BTreeMap<UserId, Marks>>> {

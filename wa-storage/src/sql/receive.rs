@@ -24,6 +24,19 @@ pub(super) struct Receive {
     pub(super) event_id: EventId,
 }
 
+/// Places that one transaction marks as read, at the most, so that nobody waits for long behind somebody who comes back to a
+/// large chat. Tests of reliability want to see it happen often.
+pub(super) const READ_AT_ONCE: i64 = if cfg!(feature = "planted") { 64 } else { 20_000 };
+
+/// What came of a receipt.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Taken {
+    /// Whether anything rose.
+    pub(super) rose: bool,
+    /// Whether the same receipt is to be given again, as this took only [`READ_AT_ONCE`] of its places.
+    pub(super) is_part: bool,
+}
+
 const UNREADABLE_RUNS: &str = "ranges of places that cannot be read";
 
 /// Whose marks of which chat.
@@ -42,20 +55,22 @@ pub(super) type MarksOf = HashMap<Key, Marks>;
 
 /// What came of receipts that are not stored yet.
 pub(super) struct Raised {
-    /// Whether anything rose, in the order of the receipts.
-    pub(super) rose: Vec<bool>,
+    /// In the order of the receipts.
+    pub(super) taken: Vec<Taken>,
     /// One for each run that rose.
     pub(super) events: Vec<Arc<Event>>,
     risen: Vec<Risen>,
+    /// Whose marks rose.
+    keys: BTreeSet<Key>,
 }
 
-/// Takes them all, and stores them; the answers, whether anything rose, are in their order.
-pub(super) async fn receive_all(tx: &mut Tx<'_>, receives: &[Receive]) -> Stored<Vec<bool>> {
+/// Takes them all, and stores them; the answers are in their order.
+pub(super) async fn receive_all(tx: &mut Tx<'_>, receives: &[Receive]) -> Stored<Vec<Taken>> {
     let mut marks = MarksOf::new();
-    let Raised { rose, events, risen } = raise(tx, &mut marks, receives).await?;
+    let Raised { taken, events, risen, keys } = raise(tx, &mut marks, receives).await?;
     events.into_iter().for_each(|event| tx.announce(event));
-    save(tx, &keys_of(&risen), &mut marks, &risen).await?;
-    Ok(rose)
+    save(tx, &keys.into_iter().collect::<Vec<_>>(), &mut marks, &risen).await?;
+    Ok(taken)
 }
 
 /// Whether this needs nothing but marks to be taken.
@@ -66,7 +81,7 @@ pub(super) const fn is_delivery(receive: &Receive) -> bool {
 /// Raises the marks, without storing them. Of somebody who never was a participant nothing rises. What is read must be
 /// in its table; what is delivered need not be.
 pub(super) async fn raise(tx: &mut Tx<'_>, marks: &mut MarksOf, receives: &[Receive]) -> Stored<Raised> {
-    let mut raised = Raised { rose: vec![false; receives.len()], events: Vec::new(), risen: Vec::new() };
+    let mut raised = Raised { taken: vec![Taken::default(); receives.len()], events: Vec::new(), risen: Vec::new(), keys: BTreeSet::new() };
     let keys = receives.iter().map(|receive| (receive.receipt.chat_id, receive.receipt.user_id)).filter(|key| !marks.contains_key(key));
     let missing: BTreeSet<Key> = keys.collect();
     load_marks(tx, &missing.into_iter().collect::<Vec<_>>(), marks).await?;
@@ -78,10 +93,21 @@ pub(super) async fn raise(tx: &mut Tx<'_>, marks: &mut MarksOf, receives: &[Rece
         let mut announced = 0;
         let runs = match &receive.receipt.what {
             Receipted::Delivered(located) => deliver(marks, &receive.receipt, located),
-            Receipted::ReadUpTo(up_to) => read(marks, &receive.receipt, up_to, reads.get(&key).map_or(&[], Vec::as_slice)),
+            Receipted::ReadUpTo(up_to) => {
+                let (most, others) = reads.get(&key).map_or((up_to.seq, &[][..]), |(most, others)| (*most, others));
+                let runs = read(marks, &receive.receipt, &Located { seq: up_to.seq.min(most), ..up_to.clone() }, others);
+                if up_to.seq > most {
+                    raised.taken[index].is_part = true;
+                    // Also over places of which nothing is told, so that the next part begins above them.
+                    marks.read(most);
+                    raised.keys.insert(key);
+                }
+                runs
+            }
         };
         for run in runs {
-            raised.rose[index] = true;
+            raised.taken[index].rose = true;
+            raised.keys.insert(key);
             raised.risen.push(Risen { key, status: run.status, run: SeqRange { from: run.from, to: run.to }, at: receive.receipt.at });
             for event in run.events {
                 let id = following(receive.event_id, announced);
@@ -103,7 +129,7 @@ pub(super) async fn store(tx: &mut Tx<'_>, delivered: impl Iterator<Item = &Arc<
         _ => None,
     });
     let risen: Vec<Risen> = runs.collect();
-    let keys = keys_of(&risen);
+    let keys: Vec<Key> = risen.iter().map(|risen| risen.key).collect::<BTreeSet<_>>().into_iter().collect();
     let mut marks = MarksOf::with_capacity(keys.len());
     load_marks(tx, &keys, &mut marks).await?;
     for risen in &risen {
@@ -112,11 +138,6 @@ pub(super) async fn store(tx: &mut Tx<'_>, delivered: impl Iterator<Item = &Arc<
         }
     }
     save(tx, &keys, &mut marks, &risen).await
-}
-
-/// Whose marks rose, each once and in order.
-fn keys_of(risen: &[Risen]) -> Vec<Key> {
-    risen.iter().map(|risen| risen.key).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Deliveries first, then the furthest reads: of concurrent receipts any order is as good, and in this one a read of
@@ -252,8 +273,8 @@ pub(super) fn read_marks(row: &Row, at: usize) -> Stored<Marks> {
 
 /// For every participant who reads: of the messages of others above their mark, up to the furthest they read, those that
 /// tell of all: both ends of every run that is withheld or not, and each sender's first, also past the delivered mark.
-/// However much is read at once, these are few.
-async fn load_read(tx: &mut Tx<'_>, receives: &[Receive], marks: &MarksOf) -> Stored<HashMap<Key, Vec<Other>>> {
+/// However much is read at once, these are few. With them comes the place up to which they tell.
+async fn load_read(tx: &mut Tx<'_>, receives: &[Receive], marks: &MarksOf) -> Stored<HashMap<Key, (Seq, Vec<Other>)>> {
     let mut furthest: BTreeMap<Key, Seq> = BTreeMap::new();
     for Receive { receipt, .. } in receives {
         if let Receipted::ReadUpTo(up_to) = &receipt.what {
@@ -265,11 +286,13 @@ async fn load_read(tx: &mut Tx<'_>, receives: &[Receive], marks: &MarksOf) -> St
         .into_iter()
         .map(|(key, to)| {
             let marks = marks.get(&key);
-            (key, marks.map_or(Seq::ZERO, |marks| marks.read_up_to), to, marks.map_or(Seq::ZERO, |marks| marks.delivered_up_to))
+            let from = marks.map_or(Seq::ZERO, |marks| marks.read_up_to);
+            let to = to.min(Seq::new(from.get() + READ_AT_ONCE));
+            (key, from, to, marks.map_or(Seq::ZERO, |marks| marks.delivered_up_to))
         })
         .filter(|(_, from, to, _)| from < to)
         .collect();
-    let mut others: HashMap<Key, Vec<Other>> = HashMap::with_capacity(wanted.len());
+    let mut others: HashMap<Key, (Seq, Vec<Other>)> = wanted.iter().map(|(key, _, to, _)| (*key, (*to, Vec::new()))).collect();
     for piece in pieces(&wanted) {
         let query = tx
             .build(
@@ -296,7 +319,7 @@ async fn load_read(tx: &mut Tx<'_>, receives: &[Receive], marks: &MarksOf) -> St
         for row in tx.fetch(query).await? {
             let Some((key, ..)) = piece.get(usize::try_from(row.int(0)?).unwrap_or(usize::MAX)) else { continue };
             let other = Other { seq: Seq::new(row.int(1)?), message_id: row.id(2)?, sender_id: row.id(3)?, withheld: row.int(4)? == 1 };
-            others.entry(*key).or_default().push(other);
+            others.entry(*key).or_default().1.push(other);
         }
     }
     Ok(others)

@@ -22,7 +22,7 @@ use super::deferred::Deferred;
 #[cfg(feature = "postgres")]
 use super::lanes::{self, Apart};
 use super::places::Places;
-use super::receive::{self, MarksOf, Receive};
+use super::receive::{self, MarksOf, Receive, Taken};
 use super::relay::{Handoff, Position};
 use super::statement::{Statement, Value};
 
@@ -65,7 +65,7 @@ pub(crate) struct Writer {
 
 pub(super) enum Job {
     Append(Box<Append>, oneshot::Sender<Stored<Placed>>),
-    Receive(Receive, oneshot::Sender<Stored<bool>>),
+    Receive(Receive, oneshot::Sender<Stored<Taken>>),
     Work(Box<dyn Work>),
     /// Bring everything committed to its tables.
     Settle(oneshot::Sender<Stored<()>>),
@@ -123,7 +123,7 @@ impl Writer {
     }
 
     /// Takes a receipt.
-    pub(super) async fn receive(&self, receive: Receive) -> Stored<bool> {
+    pub(super) async fn receive(&self, receive: Receive) -> Stored<Taken> {
         let (reply, answer) = oneshot::channel();
         let queue = self.queue_of(receive.receipt.chat_id);
         self.submit(queue, Job::Receive(receive, reply), answer).await
@@ -454,19 +454,19 @@ impl Group {
 #[derive(Default)]
 pub(super) struct Replies {
     appends: Vec<oneshot::Sender<Stored<Placed>>>,
-    receives: Vec<oneshot::Sender<Stored<bool>>>,
+    receives: Vec<oneshot::Sender<Stored<Taken>>>,
     settles: Vec<oneshot::Sender<Stored<()>>>,
 }
 
 impl Replies {
     // Whoever asked may have given up by now, which is why no answer minds whether it is heard.
 
-    pub(super) fn succeed(self, placed: Vec<Stored<Placed>>, rose: impl IntoIterator<Item = Stored<bool>>) {
+    pub(super) fn succeed(self, placed: Vec<Stored<Placed>>, taken: impl IntoIterator<Item = Stored<Taken>>) {
         for (reply, placed) in self.appends.into_iter().zip(placed) {
             let _ = reply.send(placed);
         }
-        for (reply, rose) in self.receives.into_iter().zip(rose) {
-            let _ = reply.send(rose);
+        for (reply, taken) in self.receives.into_iter().zip(taken) {
+            let _ = reply.send(taken);
         }
         for reply in self.settles {
             let _ = reply.send(Ok(()));
@@ -548,7 +548,7 @@ impl Intake {
 /// What a committed transaction gave.
 struct Committed {
     placed: Vec<Stored<Placed>>,
-    rose: Vec<bool>,
+    taken: Vec<Taken>,
     position: Option<Position>,
     events: Vec<Arc<Event>>,
 }
@@ -608,7 +608,7 @@ impl Task {
                 }
                 #[cfg(feature = "failpoints")]
                 wa_core::faults::pass("before_answer");
-                take_replies().succeed(committed.placed, committed.rose.into_iter().map(Ok));
+                take_replies().succeed(committed.placed, committed.taken.into_iter().map(Ok));
                 group.works.into_iter().for_each(|work| work.answer(None));
             }
             Err(error) => {
@@ -674,7 +674,7 @@ impl Task {
 
     #[cfg_attr(not(feature = "planted"), expect(unused_variables, reason = "a planted defect answers too early"))]
     async fn commit(&mut self, group: &mut Group, replies: &Mutex<Replies>, hooks: &mut Vec<Hook>) -> Stored<Committed> {
-        let nothing = Committed { placed: Vec::new(), rose: Vec::new(), position: None, events: Vec::new() };
+        let nothing = Committed { placed: Vec::new(), taken: Vec::new(), position: None, events: Vec::new() };
         if group.is_empty() && !group.settles {
             return Ok(nothing);
         }
@@ -698,12 +698,12 @@ impl Task {
         self.deferred.apply(&mut tx, applied).await?;
         let (mut new, mut delivered) = (Vec::new(), Vec::new());
         let appends = std::mem::take(&mut group.appends);
-        let (placed, rose) = if defers {
+        let (placed, taken) = if defers {
             let (placed, stored) = append::place(&mut tx, &mut self.heads, appends).await?;
             let raised = receive::raise(&mut tx, &mut self.marks, &group.receives).await?;
             (new, delivered) = (stored, raised.events);
             tx.events.extend(new.iter().map(|new| &new.event).chain(&delivered).cloned());
-            (placed, raised.rose)
+            (placed, raised.taken)
         } else {
             (append::append_all(&mut tx, &mut Heads::new(), appends).await?, receive::receive_all(&mut tx, &group.receives).await?)
         };
@@ -755,7 +755,7 @@ impl Task {
         if self.deferred.is_empty() {
             self.db.deferral().note(false);
         }
-        Ok(Committed { placed, rose, position, events })
+        Ok(Committed { placed, taken, position, events })
     }
 
     /// Opens the connection if there is none. What a lost connection may have left in the outbox is the relay's to find.
