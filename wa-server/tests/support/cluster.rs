@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a process may take to serve, and to end.
@@ -14,11 +16,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What all nodes of an installation share, as text of a `wa.toml`.
 pub(crate) const SECRET: &str = "a secret of all nodes of a test, long enough";
 
-/// An address on which nobody listens, below the ports that systems give out by themselves, so that it stays free.
+/// An address on which nobody listens, below the ports that systems give out by themselves, so that it stays free. None is given
+/// out twice.
 pub(crate) fn free_address() -> SocketAddr {
+    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
+    let next = NEXT.get_or_init(|| AtomicU16::new(u16::try_from(uuid::Uuid::new_v4().as_u128() % 9_000).expect("small")));
     loop {
-        let random = uuid::Uuid::new_v4().as_u128() % 3_000;
-        let address = SocketAddr::from(([127, 0, 0, 1], 22_600 + u16::try_from(random).expect("small")));
+        let port = 22_600 + next.fetch_add(1, Ordering::SeqCst) % 9_000;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
         if TcpListener::bind(address).is_ok() {
             return address;
         }
@@ -50,7 +55,9 @@ impl Process {
         if !roles.is_empty() {
             writeln!(text, "server.roles = {roles:?}").expect("written");
         }
-        text.push_str("dev.echo_otp = true\nlimits.enabled = false\ntelemetry.log_level = \"info\"\ntelemetry.log_format = \"json\"\n");
+        text.push_str("dev.echo_otp = true\nlimits.enabled = false\ntelemetry.log_format = \"json\"\n");
+        let level = std::env::var("WA_TEST_LOG").unwrap_or_else(|_| "info".to_owned());
+        writeln!(text, "telemetry.log_level = \"{level}\"").expect("written");
         text.push_str(shared);
         std::fs::write(self.folder.path().join("wa.toml"), text).expect("written");
     }
@@ -78,9 +85,13 @@ impl Process {
     /// Waits until it takes requests.
     pub(crate) async fn ready(&mut self) {
         let until = Instant::now() + PATIENCE;
-        while !self.get("/ready").await.is_some_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+        loop {
+            let is_ready = self.get("/ready").await.is_some_and(|answer| answer.starts_with("HTTP/1.1 200"));
             let ended = self.running.as_mut().and_then(|running| running.try_wait().expect("its state"));
             assert!(ended.is_none(), "{} ended: {:?}", self.name, self.logged(""));
+            if is_ready {
+                return;
+            }
             assert!(Instant::now() < until, "{} does not serve: {:?}, {:?}", self.name, self.get("/ready").await, self.logged("WARN"));
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -143,6 +154,9 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
+            let kept = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{}.log", self.name.replace(' ', "-"), self.address.port()));
+            let _ = std::fs::copy(self.log(), &kept);
+            eprintln!("{}: its log is kept as {}", self.name, kept.display());
             for level in ["ERROR", "WARN"] {
                 let lines = self.logged(level);
                 for line in &lines[lines.len().saturating_sub(20)..] {
