@@ -12,7 +12,7 @@ MINUTES ?= 10
 HISTORIES ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help run test services-up services-down campaign power chaos histories soak lint fmt bench migrate-up migrate-down mongo-indexes
+.PHONY: help run test services-up services-down conformance campaign power chaos histories soak lint fmt bench migrate-up migrate-down mongo-indexes
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,11 @@ run: ## Serve in development mode, with demo users, on http://127.0.0.1:8080
 test: ## Run all tests, those in the documentation included; those that need a backend where this machine can have it
 	$(CARGO) test --workspace --all-features $(ARGS)
 	deploy/services/services.sh with sh -c '$(CARGO) test --workspace --all-features --lib --tests $(ARGS) -- --ignored $$WA_SERVICES'
+
+conformance: ## Run every case of every port on every backend, and write docs/conformance.md
+	deploy/services/services.sh with sh -c '$(CARGO) test --workspace --all-features --test conformance -- --include-ignored --skip hostile >target/conformance.log; \
+	$(CARGO) test --workspace --all-features --test e2e -- --include-ignored nats::conformance:: nats::memory:: >>target/conformance.log; true'
+	awk -f docs/conformance.awk target/conformance.log >docs/conformance.md
 
 services-up: ## Start the backends that tests use, and say how to reach them
 	@deploy/services/services.sh up

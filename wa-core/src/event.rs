@@ -23,6 +23,19 @@ pub struct Event {
     pub at: Timestamp,
     /// What it is.
     pub fact: Fact,
+    /// The request that brought it about, where that is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Box<Cause>>,
+}
+
+/// The request that brought something about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// The request's id.
+    pub request_id: String,
+    /// Its place in a trace (W3C Trace Context, section 3.2), if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
 }
 
 /// What came about.

@@ -290,7 +290,7 @@ fn events() {
     let member_changed =
         MemberChanged { chat_id, user_id: id(1), display_name: "Alice".to_owned(), by: user_id, group_name: "Friends".to_owned(), rev: Rev::new(12) };
     let group = ChatView { kind: ChatKind::Group, participant: None, ..chat_view() };
-    let created = Event { id: id::<EventId>(70), at: at(9), fact: Fact::ChatCreated { chat_id, created_by: user_id, group: Some(group.into()) } };
+    let created = Event { id: id::<EventId>(70), at: at(9), fact: Fact::ChatCreated { chat_id, created_by: user_id, group: Some(group.into()) }, cause: None };
     let json_text = serde_json::to_string(&created).expect("is JSON");
     assert_eq!(serde_json::from_str::<Event>(&json_text).expect("reads back"), created);
     let facts = [
@@ -319,7 +319,7 @@ fn events() {
         Fact::Typing { chat_id, user_id, is_typing: true },
         Fact::Presence { user_id, online: false, last_seen: Some(at(5)) },
     ];
-    let events = facts.map(|fact| Event { id: id::<EventId>(70), at: at(9), fact });
+    let events = facts.map(|fact| Event { id: id::<EventId>(70), at: at(9), fact, cause: None });
     let by_subject: BTreeMap<&str, &Event> = events.iter().map(|event| (event.subject(), event)).collect();
     assert_snapshot!("events", json(&by_subject));
     for event in &events {

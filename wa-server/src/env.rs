@@ -1,10 +1,13 @@
 //! The real clock and the real source of randomness.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use wa_core::event::Cause;
 use wa_core::ports::Env;
 use wa_core::time::Timestamp;
+use wa_transport::context::RequestContext;
 
 /// The system's clock and its source of random bytes fit for secrets.
 #[derive(Debug, Clone, Copy, Default)]
@@ -19,6 +22,24 @@ impl Env for SystemEnv {
 
     fn fill(&self, bytes: &mut [u8]) {
         POOL.with_borrow_mut(|pool| pool.fill(bytes));
+    }
+}
+
+/// An environment in which events tell the request that brought them about.
+pub(crate) struct Tracing(pub(crate) Arc<dyn Env>);
+
+impl Env for Tracing {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+
+    fn fill(&self, bytes: &mut [u8]) {
+        self.0.fill(bytes);
+    }
+
+    fn cause(&self) -> Option<Box<Cause>> {
+        let context = RequestContext::current()?;
+        Some(Box::new(Cause { request_id: context.request_id.to_string(), traceparent: context.traceparent.map(|parent| parent.to_string()) }))
     }
 }
 

@@ -32,6 +32,7 @@ use crate::chat::left_until;
 #[cfg(feature = "cluster")]
 use crate::cluster::{Cluster, Parts};
 use crate::config::{Config, Secret, SmsConfig};
+use crate::env::Tracing;
 use crate::peers::Peers;
 use crate::pusher::Pusher;
 use crate::readiness::ServerReadiness;
@@ -75,20 +76,21 @@ pub(crate) struct Own {
     pub(crate) listens: Option<SocketAddr>,
 }
 
-/// The limits of a process. Where others share its stores, another may deliver the pushes that were noted here, so that this
-/// one does not rely on those it knows of.
-fn limits(config: &Config, has_own_bus: bool) -> Limits {
+/// Whether other processes may share the stores of this one.
+#[cfg_attr(not(feature = "cluster"), expect(unused_variables, reason = "only the host may bring a bus"))]
+fn may_share(config: &Config, has_own_bus: bool) -> bool {
     #[cfg(feature = "cluster")]
-    let is_alone = !has_own_bus && config.storage.events.is_none();
-    #[cfg(not(feature = "cluster"))]
-    let is_alone = !has_own_bus;
-    let push_windows = if is_alone { config.limits.push_windows } else { 0 };
-    Limits { push_windows, ..config.limits.clone() }
+    let has_own_bus = has_own_bus || config.storage.events.is_some();
+    has_own_bus
 }
 
 /// Builds everything for this configuration, with the host's own parts where it brought some.
 pub(crate) async fn wire(config: &Config, own: Own, env: Arc<dyn Env>) -> Result<Wired, StartError> {
-    let limits = Arc::new(limits(config, own.bus.is_some()));
+    let may_share = may_share(config, own.bus.is_some());
+    // Another process may deliver the pushes that were noted here, so that this one cannot rely on those it knows of.
+    let push_windows = if may_share { 0 } else { config.limits.push_windows };
+    let limits = Arc::new(Limits { push_windows, ..config.limits.clone() });
+    let env = if may_share { Arc::new(Tracing(env)) as Arc<dyn Env> } else { env };
     let links = Arc::new(Links::new(&base(config, own.listens)));
     let closes_stores = own.stores.is_none();
     let has_data_dir = closes_stores || own.authenticator.is_none();

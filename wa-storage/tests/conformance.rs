@@ -162,6 +162,28 @@ fn every_bullet_of_every_port_has_a_case_of_its_name() {
     assert_eq!(cases.symmetric_difference(&bullets).collect::<Vec<_>>(), Vec::<&(String, String)>::new(), "cases without a bullet, or bullets without a case");
 }
 
+/// `make conformance` makes it of a run.
+#[test]
+fn the_table_in_the_docs_has_every_case_and_none_that_failed() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/conformance.md");
+    let Ok(text) = std::fs::read_to_string(path) else {
+        // A packaged crate comes without it.
+        return;
+    };
+    let (mut port, mut listed) = ("", BTreeSet::new());
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix("## ") {
+            port = name;
+        } else if let Some((case, results)) = line.strip_prefix("| `").and_then(|row| row.split_once("` |")) {
+            assert!(results.contains('\u{2713}') && results.split('|').all(|cell| matches!(cell.trim(), "" | "\u{2713}")), "{port}: {line}");
+            listed.insert((port, case));
+        }
+    }
+    let exist: BTreeSet<(&str, &str)> =
+        CASES.iter().flat_map(|(port, cases)| cases.iter().map(move |case| (*port, *case))).chain(BUS_CASES.map(|case| ("event_bus", case))).collect();
+    assert_eq!(listed.symmetric_difference(&exist).collect::<Vec<_>>(), Vec::<&(&str, &str)>::new(), "run `make conformance`");
+}
+
 /// The suites can fail: run again with a planted defect, the case that guards against it does.
 #[cfg(feature = "planted")]
 #[test]

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use crate::event::Cause;
 use crate::time::Timestamp;
 
 /// Where time and randomness come from.
@@ -11,6 +12,11 @@ pub trait Env: Send + Sync {
 
     /// Fills the buffer with random bytes fit for secrets.
     fn fill(&self, bytes: &mut [u8]);
+
+    /// The request for which something is done by whoever calls this, where events are to tell of it.
+    fn cause(&self) -> Option<Box<Cause>> {
+        None
+    }
 }
 
 /// What follows from time and randomness.

@@ -71,7 +71,7 @@ impl PresenceService {
 
     async fn announce(&self, facts: impl IntoIterator<Item = Fact>) -> Result<()> {
         let env = &self.deps.env;
-        let events: Vec<Arc<Event>> = facts.into_iter().map(|fact| Arc::new(Event { id: env.new_id(), at: env.now(), fact })).collect();
+        let events: Vec<Arc<Event>> = facts.into_iter().map(|fact| Arc::new(Event { id: env.new_id(), at: env.now(), fact, cause: env.cause() })).collect();
         if events.is_empty() {
             return Ok(());
         }

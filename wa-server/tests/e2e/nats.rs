@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use wa_transport::bus::NatsEventBus;
 use wa_transport::metrics::Metrics;
 use wa_transport::nats::{NatsUrl, connect};
 
-use crate::support::{TestServer, eventually, http};
+use crate::support::{Person, TestServer, eventually, http};
 
 #[path = "../../../wa-transport/tests/support/nats_server.rs"]
 mod server;
@@ -88,6 +89,38 @@ async fn a_conversation_goes_over_nats() {
     assert_eq!(ready["status"]["nats"], "ok", "{ready}");
     assert!(metric(&server, "nats_messages_published_total").await >= 3.0);
     eventually("the outbox is empty", || async { (metric(&server, "nats_consumer_pending{consumer=\"ws-msg-consumer\"}").await == 0.0).then_some(()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs nats"]
+async fn events_tell_the_request_that_brought_them_about() {
+    const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let nats = NatsServer::start().await;
+    let server = on(&nats).await;
+    let (alice, bob, chat) = server.couple().await;
+    let listener = async_nats::connect(nats.url()).await.expect("connected");
+    let mut events = listener.subscribe("msg.>").await.expect("subscribed");
+    listener.flush().await.expect("subscribed");
+    let request = |person: &Person, path: String, id: &'static str, body: Value| {
+        let request = http().post(server.url(&path)).bearer_auth(&person.access).json(&body);
+        async move { request.header("X-Request-Id", id).header("traceparent", TRACE).send().await.expect("an answer").text().await.expect("a text") }
+    };
+    let message = json!({ "client_msg_id": "1", "type": "text", "payload": { "body": "hello" } });
+    let sent = request(&alice, format!("/api/v1/chats/{chat}/messages"), "sends", message).await;
+    let sent: Value = serde_json::from_str(&sent).expect("JSON");
+    let id = sent["data"]["message_id"].as_str().expect("an id").to_owned();
+    request(&bob, format!("/api/v1/chats/{chat}/messages/read"), "reads", json!({ "up_to_message_id": id })).await;
+    request(&bob, format!("/api/v1/messages/{id}/react"), "reacts", json!({ "emoji": "👍" })).await;
+    for (subject, id) in [("msg.new", "sends"), ("msg.status.updated", "reads"), ("msg.reaction", "reacts")] {
+        let event = eventually_next(&mut events).await;
+        let headers = event.headers.expect("headers");
+        let header = |name: &str| headers.get(name).map(ToString::to_string);
+        assert_eq!((event.subject.as_str(), header("X-Request-Id").as_deref(), header("traceparent").as_deref()), (subject, Some(id), Some(TRACE)));
+    }
+}
+
+async fn eventually_next(events: &mut async_nats::Subscriber) -> async_nats::Message {
+    tokio::time::timeout(Duration::from_secs(10), events.next()).await.expect("an event in time").expect("the connection stands")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

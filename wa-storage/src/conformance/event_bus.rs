@@ -41,7 +41,7 @@ fn collector() -> (Arc<Collector>, mpsc::Receiver<EventId>) {
 fn events(env: &SimEnv, count: usize) -> Vec<Arc<Event>> {
     let star =
         || MessageStarred { message_id: env.new_id(), chat_id: env.new_id(), seq: Seq::new(1), rev: Rev::new(1), user_id: env.new_id(), is_starred: true };
-    let event = |_| Event { id: env.new_id(), at: Timestamp::from_millis(0), fact: Fact::MessageStarred(star()) };
+    let event = |_| Event { id: env.new_id(), at: Timestamp::from_millis(0), fact: Fact::MessageStarred(star()), cause: None };
     (0..count).map(event).map(Arc::new).collect()
 }
 

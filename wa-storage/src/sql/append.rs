@@ -6,7 +6,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 use wa_core::chat::ChatKind;
 use wa_core::error::StoreError;
-use wa_core::event::{Event, Fact, MessageNew};
+use wa_core::event::{Cause, Event, Fact, MessageNew};
 use wa_core::id::{ChatId, ConnectionId, EventId, MessageId, UserId};
 use wa_core::message::{Fingerprint, Message, MessageView, Rev, Seq};
 use wa_core::ports::{NewMessage, Stored};
@@ -30,11 +30,12 @@ pub(super) struct Append {
     pub(super) withheld_from: Option<UserId>,
     pub(super) origin: Option<ConnectionId>,
     pub(super) answered: Option<Located>,
+    pub(super) cause: Option<Box<Cause>>,
 }
 
 impl Append {
     /// Makes a message ready, and says how it is stored but for its place.
-    pub(super) fn of(new: NewMessage) -> (Message, Self) {
+    pub(super) fn of(new: NewMessage, cause: Option<Box<Cause>>) -> (Message, Self) {
         let message = Message {
             id: new.id,
             chat_id: new.chat_id,
@@ -63,6 +64,7 @@ impl Append {
             withheld_from: new.withheld_from,
             origin: new.origin,
             answered,
+            cause,
         };
         (message, append)
     }
@@ -83,6 +85,7 @@ impl Append {
                 origin: self.origin,
                 message: Arc::new(MessageView { seq, rev, ..self.view }),
             }),
+            cause: self.cause,
         };
         New { event: Arc::new(event), fingerprint: self.fingerprint }
     }

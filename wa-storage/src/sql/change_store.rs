@@ -68,7 +68,7 @@ pub(super) async fn raise(tx: &mut Tx<'_>, change: &Change) -> Stored<Option<Rev
 
 /// Leaves an event of the change.
 pub(super) fn announce(tx: &mut Tx<'_>, change: &Change, fact: Fact) {
-    tx.announce(Event { id: change.event_id, at: change.viewer.now, fact });
+    tx.announce(Event { id: change.event_id, at: change.viewer.now, fact, cause: None });
 }
 
 async fn edit(tx: &mut Tx<'_>, change: Change, edit: Edit) -> Stored<Outcome<Message>> {
@@ -227,7 +227,7 @@ impl ChangeStore for SqlChangeStore {
             return Ok(Forwarded::Made(Vec::new()));
         };
         let source = Change { viewer, message_id, membership_version, event_id, origin: None };
-        let appends = messages.into_iter().map(|message| Append::of(message).1).collect();
+        let appends = messages.into_iter().map(|message| Append::of(message, self.writer.cause()).1).collect();
         match self.writer.run(move |tx| Box::pin(forward(tx, source, appends))).await {
             Err(error) => match error.source.downcast_ref::<Refused>() {
                 Some(Refused(why)) => Ok(why.clone()),

@@ -142,7 +142,7 @@ async fn insert_direct(tx: &mut Tx<'_>, new: &NewDirectChat, participants: [Uuid
         let insert = tx.build("INSERT INTO chat_participants (id, chat_id, user_id, joined_at) VALUES ").rows(rows);
         tx.execute(insert).await?;
         let fact = Fact::ChatCreated { chat_id: new.id, created_by: new.created_by, group: None };
-        tx.announce(Event { id: new.event_id, at: new.at, fact });
+        tx.announce(Event { id: new.event_id, at: new.at, fact, cause: None });
     }
     let rows = tx.fetch(Statement::fixed(BY_PAIR).bind(new.pair.key())).await?;
     let chat = first(&rows, chat)?.ok_or_else(|| StoreError::corrupt(tx.dialect().name(), "a direct chat without participants"))?;

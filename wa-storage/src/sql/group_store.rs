@@ -79,11 +79,12 @@ impl Making<'_> {
             withheld_from,
             origin: None,
             answered: None,
+            cause: None,
         }
     }
 
     fn announce(&self, tx: &mut Tx<'_>, fact: Fact) {
-        tx.announce(Event { id: self.env.new_id(), at: self.at, fact });
+        tx.announce(Event { id: self.env.new_id(), at: self.at, fact, cause: None });
     }
 
     fn member_changed(&self, user_id: UserId, display_name: &str, group: &GroupProfile, rev: Rev) -> MemberChanged {

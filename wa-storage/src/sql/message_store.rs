@@ -97,7 +97,7 @@ impl SqlMessageStore {
 #[async_trait]
 impl MessageStore for SqlMessageStore {
     async fn append(&self, message: NewMessage) -> Stored<Appended> {
-        let (mut stored, append) = Append::of(message);
+        let (mut stored, append) = Append::of(message, self.writer.cause());
         Ok(match self.writer.append(append).await? {
             Placed::At(seq, rev) => {
                 (stored.seq, stored.rev) = (seq, rev);
@@ -294,6 +294,7 @@ impl MessageStore for SqlMessageStore {
                             withheld_from: None,
                             origin,
                         }),
+                        cause: None,
                     });
                     Ok(Some(hidden))
                 })

@@ -39,7 +39,7 @@ impl ReceiptStore for SqlReceiptStore {
     async fn give(&self, receipt: NewReceipt, event_id: EventId) -> Stored<bool> {
         let (started, mut event_id, mut rose) = (Instant::now(), event_id, false);
         loop {
-            let taken = self.writer.receive(Receive { receipt: receipt.clone(), event_id }).await?;
+            let taken = self.writer.receive(Receive { receipt: receipt.clone(), event_id, cause: self.writer.cause() }).await?;
             rose |= taken.rose;
             if !taken.is_part {
                 return Ok(rose);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use wa_core::error::StoreError;
-use wa_core::event::{Event, Fact, MessageStatus};
+use wa_core::event::{Cause, Event, Fact, MessageStatus};
 use wa_core::id::{ChatId, EventId, MessageId, UserId};
 use wa_core::message::Seq;
 use wa_core::ports::Stored;
@@ -22,6 +22,7 @@ use super::writer::Tx;
 pub(super) struct Receive {
     pub(super) receipt: NewReceipt,
     pub(super) event_id: EventId,
+    pub(super) cause: Option<Box<Cause>>,
 }
 
 /// Places that one transaction marks as read, at the most, so that nobody waits for long behind somebody who comes back to a
@@ -111,7 +112,7 @@ pub(super) async fn raise(tx: &mut Tx<'_>, marks: &mut MarksOf, receives: &[Rece
             raised.risen.push(Risen { key, status: run.status, run: SeqRange { from: run.from, to: run.to }, at: receive.receipt.at });
             for event in run.events {
                 let id = following(receive.event_id, announced);
-                raised.events.push(Arc::new(Event { id, at: receive.receipt.at, fact: Fact::MessageStatus(event) }));
+                raised.events.push(Arc::new(Event { id, at: receive.receipt.at, fact: Fact::MessageStatus(event), cause: receive.cause.clone() }));
                 announced += 1;
             }
         }

@@ -69,6 +69,7 @@ impl Words {
     /// As the database takes them.
     fn written(&self, dialect: Dialect) -> String {
         let mut text = String::new();
+        #[cfg_attr(not(feature = "postgres"), expect(unused_variables, reason = "SQLite counts by itself"))]
         for (index, word) in self.0.iter().enumerate() {
             match dialect {
                 Dialect::Sqlite => text.push_str(word),

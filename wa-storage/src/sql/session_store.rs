@@ -73,7 +73,7 @@ async fn end(tx: &mut Tx<'_>, user: UserId, devices: &[DeviceId], event_id: Even
     device_token_store::end_with(tx, user, devices).await?;
     if !ended.is_empty() {
         ended.sort_unstable();
-        tx.announce(Event { id: event_id, at, fact: Fact::SessionsRevoked { user_id: user, devices: ended.clone() } });
+        tx.announce(Event { id: event_id, at, fact: Fact::SessionsRevoked { user_id: user, devices: ended.clone() }, cause: None });
     }
     Ok(ended)
 }

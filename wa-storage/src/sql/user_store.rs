@@ -101,7 +101,7 @@ async fn erase(tx: &mut Tx<'_>, id: UserId, event_id: EventId, at: Timestamp) ->
     );
     let chats = tx.fetch(chats.bind(id)).await?.iter().map(|row| row.id(0)).collect::<Stored<Vec<ChatId>>>()?;
     if !devices.is_empty() {
-        tx.announce(Event { id: event_id, at, fact: Fact::SessionsRevoked { user_id: id, devices: devices.clone() } });
+        tx.announce(Event { id: event_id, at, fact: Fact::SessionsRevoked { user_id: id, devices: devices.clone() }, cause: None });
     }
     Ok((devices, chats))
 }

@@ -3,6 +3,7 @@
 //! Messages and deliveries of a group that holds nothing else are only written to the outbox; see `deferred.rs`. Where
 //! others write as well, the jobs go other ways; see `lanes.rs`.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use wa_core::error::{StoreError, StoreErrorKind};
-use wa_core::event::{Event, Fact};
+use wa_core::event::{Cause, Event, Fact};
 use wa_core::id::{ChatId, UserId};
 use wa_core::ports::{Env, Stored};
 
@@ -54,13 +55,19 @@ pub(crate) type InTx<'t, T> = Pin<Box<dyn Future<Output = Stored<T>> + Send + 't
 pub(super) type Hook = Box<dyn FnOnce() + Send>;
 
 /// The way to the writer.
-#[derive(Debug)]
 pub(crate) struct Writer {
     /// One for everything; or several, of which each has its chats, and `apart` for other work.
     queues: Vec<mpsc::Sender<Job>>,
     #[cfg(feature = "postgres")]
     apart: Option<Arc<Apart>>,
+    env: Arc<dyn Env>,
     backend: &'static str,
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").field("backend", &self.backend).finish_non_exhaustive()
+    }
 }
 
 pub(super) enum Job {
@@ -80,13 +87,13 @@ impl Writer {
         if db.dialect().is_shared() {
             let handoff = Arc::new(handoff);
             let queues = lanes::start(&db, &env, &handoff, &places);
-            return Self { queues, apart: Some(Arc::new(Apart::new(db, env, handoff))), backend };
+            return Self { queues, apart: Some(Arc::new(Apart::new(db, Arc::clone(&env), handoff))), env, backend };
         }
         let (queue, jobs) = mpsc::channel(QUEUE);
         db.deferral().of(queue.downgrade());
         let task = Task {
             db,
-            env,
+            env: Arc::clone(&env),
             handoff,
             places,
             connection: None,
@@ -103,6 +110,7 @@ impl Writer {
         tokio::spawn(task.run(jobs));
         Self {
             queues: vec![queue],
+            env,
             #[cfg(feature = "postgres")]
             apart: None,
             backend,
@@ -113,6 +121,11 @@ impl Writer {
     fn queue_of(&self, chat: ChatId) -> &mpsc::Sender<Job> {
         let index = if self.queues.len() > 1 { usize::try_from(chat.as_uuid().as_u128() % self.queues.len() as u128).unwrap_or(0) } else { 0 };
         &self.queues[index]
+    }
+
+    /// The request for which whoever calls this does something, for the events of it.
+    pub(super) fn cause(&self) -> Option<Box<Cause>> {
+        self.env.cause()
     }
 
     /// Stores a message.
@@ -165,7 +178,7 @@ impl Writer {
         F: for<'t> FnOnce(&'t mut Tx<'_>) -> InTx<'t, T> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let work = Box::new(OneWork { work: Some(work), again, result: None, touches_chats, reply });
+        let work = Box::new(OneWork { work: Some(work), again, result: None, touches_chats, cause: self.cause(), reply });
         #[cfg(feature = "postgres")]
         if let Some(apart) = &self.apart {
             apart.begin(work)?;
@@ -228,7 +241,7 @@ pub(super) async fn read_through(db: &Db, statement: Statement) -> Stored<Vec<Ro
     connection.execute(Statement::fixed(connection.dialect().begin())).await?;
     let deferred = Deferred::load(&mut connection).await?;
     let (mut events, mut hooks) = (Vec::new(), Vec::new());
-    let mut tx = Tx { connection: &mut connection, events: &mut events, hooks: &mut hooks };
+    let mut tx = Tx { connection: &mut connection, events: &mut events, hooks: &mut hooks, cause: None };
     deferred.apply(&mut tx, deferred.all()).await?;
     let rows = tx.fetch(statement).await?;
     tx.execute(Statement::fixed("ROLLBACK")).await?;
@@ -241,12 +254,14 @@ pub(crate) struct Tx<'a> {
     connection: &'a mut Connection,
     events: &'a mut Vec<Arc<Event>>,
     hooks: &'a mut Vec<Hook>,
+    /// The request for which the present piece of work is done.
+    cause: Option<Box<Cause>>,
 }
 
 impl<'a> Tx<'a> {
     #[cfg(feature = "postgres")]
     pub(super) const fn over(connection: &'a mut Connection, events: &'a mut Vec<Arc<Event>>, hooks: &'a mut Vec<Hook>) -> Self {
-        Self { connection, events, hooks }
+        Self { connection, events, hooks, cause: None }
     }
 
     /// Keeps a chat from changing until the transaction ends. Where there is one writer, nothing changes meanwhile.
@@ -318,7 +333,11 @@ impl<'a> Tx<'a> {
 
     /// Leaves an event in the outbox of the transaction.
     pub(crate) fn announce(&mut self, event: impl Into<Arc<Event>>) {
-        self.events.push(event.into());
+        let mut event = event.into();
+        if event.cause.is_none() && self.cause.is_some() {
+            Arc::make_mut(&mut event).cause.clone_from(&self.cause);
+        }
+        self.events.push(event);
     }
 
     /// Runs this when the transaction was committed, or when nobody knows whether it was; in any case before anybody
@@ -344,6 +363,7 @@ struct OneWork<T, F> {
     again: Option<fn(&F) -> F>,
     result: Option<Stored<T>>,
     touches_chats: bool,
+    cause: Option<Box<Cause>>,
     reply: oneshot::Sender<Stored<T>>,
 }
 
@@ -369,7 +389,9 @@ where
                 _ => self.work.take(),
             };
             if let Some(work) = work {
+                tx.cause.clone_from(&self.cause);
                 self.result = Some(work(tx).await);
+                tx.cause = None;
             }
             matches!(self.result, Some(Ok(_)))
         })
@@ -694,7 +716,7 @@ impl Task {
         let begin = connection.dialect().begin();
         connection.execute(Statement::fixed(begin)).await?;
         let mut events = Vec::new();
-        let mut tx = Tx { connection, events: &mut events, hooks };
+        let mut tx = Tx { connection, events: &mut events, hooks, cause: None };
         self.deferred.apply(&mut tx, applied).await?;
         let (mut new, mut delivered) = (Vec::new(), Vec::new());
         let appends = std::mem::take(&mut group.appends);

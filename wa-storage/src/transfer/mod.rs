@@ -21,7 +21,8 @@ use crate::migrate::{self, Schema};
 use crate::sql::{Connection, Db, SqlStores, Statement};
 use crate::{Location, MediaConfig, OpenError, Place, open_blobs};
 
-/// Connections that read a PostgreSQL beside those that lanes have.
+/// Connections to a PostgreSQL.
+#[cfg(feature = "postgres")]
 const CONNECTIONS: u32 = 9;
 
 /// One installation.

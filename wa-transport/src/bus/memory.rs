@@ -176,7 +176,7 @@ mod tests {
 
     fn event(number: u128) -> Arc<Event> {
         let fact = Fact::Presence { user_id: UserId::from_uuid(Uuid::nil()), online: true, last_seen: None };
-        Arc::new(Event { id: EventId::from_uuid(Uuid::from_u128(number)), at: Timestamp::from_millis(0), fact })
+        Arc::new(Event { id: EventId::from_uuid(Uuid::from_u128(number)), at: Timestamp::from_millis(0), fact, cause: None })
     }
 
     /// Passes on what it gets, once it is let.

@@ -17,6 +17,12 @@ pub(crate) mod header {
     /// What kind of event it is: its subject.
     #[cfg(feature = "server")]
     pub(crate) const TYPE: &str = "Wa-Event-Type";
+    /// The request that brought it about.
+    #[cfg(feature = "server")]
+    pub(crate) const REQUEST_ID: &str = "X-Request-Id";
+    /// That request's place in a trace.
+    #[cfg(feature = "server")]
+    pub(crate) const TRACEPARENT: &str = "traceparent";
     /// The id of an event that is published once more, where NATS' own has another.
     pub(crate) const EVENT_ID: &str = "Wa-Event-Id";
     /// The one consumer that is to act on an event that is published once more.

@@ -25,6 +25,7 @@ use super::session;
 use super::socket::Socket;
 use super::wire::Wire;
 use crate::backend::Backend;
+use crate::context::RequestContext;
 use crate::rest::{ApiError, Observer, Origins, TrustedProxies, after_panic, bearer_token, observe};
 
 const SEC_WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
@@ -67,9 +68,10 @@ async fn enter(State(entrance): State<Arc<Entrance>>, mut request: Request) -> R
             };
             let upgrade = hyper::upgrade::on(&mut request);
             let context = context.clone();
+            let request = RequestContext::current();
             context.hub.tasks.spawn({
                 let context = context.clone();
-                async move {
+                let serving = async move {
                     let _place = place;
                     let upgraded = match upgrade.await {
                         Ok(upgraded) => upgraded,
@@ -84,6 +86,13 @@ async fn enter(State(entrance): State<Arc<Entrance>>, mut request: Request) -> R
                             session::serve(wire, context, socket).await;
                         }
                         Err(why) => session::turn_away(wire, Close::Unauthorized(why), &context.backend.limits).await,
+                    }
+                };
+                // What comes over the socket is done for the request that opened it.
+                async move {
+                    match request {
+                        Some(request) => request.scope(serving).await,
+                        None => serving.await,
                     }
                 }
             });

@@ -510,7 +510,7 @@ impl World {
     /// Lets an event happen, for these users.
     pub(crate) async fn happen(&self, recipients: &[u128], fact: Fact) {
         *self.core.recipients.lock().expect("not poisoned") = recipients.iter().copied().map(id).collect();
-        let event = Event { id: id(1), at: Timestamp::from_millis(1), fact };
+        let event = Event { id: id(1), at: Timestamp::from_millis(1), fact, cause: None };
         soon(self.delivery.handle(&[Arc::new(event)])).await.expect("delivered");
     }
 }

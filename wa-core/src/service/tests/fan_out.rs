@@ -17,7 +17,7 @@ use crate::receipt::Status;
 use crate::service::{FanOutDeps, FanOutService};
 
 fn event(fact: Fact) -> Event {
-    Event { id: EventId::from_uuid(uuid::Uuid::nil()), at: env().now(), fact }
+    Event { id: EventId::from_uuid(uuid::Uuid::nil()), at: env().now(), fact, cause: None }
 }
 
 /// A service that knows this one chat; everybody in `silent` gives no read receipts.

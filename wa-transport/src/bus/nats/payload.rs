@@ -257,7 +257,7 @@ pub(super) fn decode(subject: &str, id: Option<EventId>, payload: &[u8]) -> Resu
         }
         _ => return Err(Unreadable::Subject),
     };
-    Ok(Event { id, at, fact })
+    Ok(Event { id, at, fact, cause: None })
 }
 
 #[cfg(test)]

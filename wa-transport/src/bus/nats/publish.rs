@@ -155,6 +155,12 @@ fn message(event: &Event, described: Described) -> serde_json::Result<PublishMes
     let mut headers = HeaderMap::new();
     headers.insert(NATS_MESSAGE_ID, event.id.to_string());
     headers.insert(header::TYPE, event.subject());
+    if let Some(cause) = &event.cause {
+        headers.insert(header::REQUEST_ID, cause.request_id.as_str());
+        if let Some(traceparent) = &cause.traceparent {
+            headers.insert(header::TRACEPARENT, traceparent.as_str());
+        }
+    }
     Ok(PublishMessage::build().headers(headers).payload(payload::encode(event, described)?.into()))
 }
 

@@ -37,7 +37,7 @@ async fn bus(server: &NatsServer) -> NatsEventBus {
 fn events(env: &SimEnv, count: usize) -> Vec<Arc<Event>> {
     let star =
         || MessageStarred { message_id: env.new_id(), chat_id: env.new_id(), seq: Seq::new(1), rev: Rev::new(1), user_id: env.new_id(), is_starred: true };
-    (0..count).map(|_| Arc::new(Event { id: env.new_id(), at: Timestamp::from_millis(0), fact: Fact::MessageStarred(star()) })).collect()
+    (0..count).map(|_| Arc::new(Event { id: env.new_id(), at: Timestamp::from_millis(0), fact: Fact::MessageStarred(star()), cause: None })).collect()
 }
 
 fn ids(events: &[Arc<Event>]) -> Vec<EventId> {
