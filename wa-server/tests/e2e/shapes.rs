@@ -63,12 +63,19 @@ impl Shape {
         self.cluster.fronts[number % self.cluster.fronts.len()]
     }
 
-    /// Logs somebody in who is at this front, by a code that was asked for at another one.
+    /// Logs somebody in who is at this front, by a code that was asked for at another one; once more if something was not
+    /// there just then.
     async fn login(&self, number: usize, phone: &str) -> Person {
-        let asked = Person::ask(self.front(number + 1), "/auth/request-otp", json!({ "phone": phone })).await.ok(200);
-        let verify = json!({ "phone": phone, "otp": asked["otp"], "device_name": "Test" });
-        let login = Person::ask(self.front(number), "/auth/verify-otp", verify).await.ok(200);
-        Person::of(self.front(number), phone, &login)
+        let login = eventually("a login", async || {
+            let asked = Person::ask(self.front(number + 1), "/auth/request-otp", json!({ "phone": phone })).await;
+            if asked.status == 503 {
+                return None;
+            }
+            let verify = json!({ "phone": phone, "otp": asked.ok(200)["otp"], "device_name": "Test" });
+            let login = Person::ask(self.front(number), "/auth/verify-otp", verify).await;
+            (login.status != 503).then(|| login.ok(200))
+        });
+        Person::of(self.front(number), phone, &login.await)
     }
 
     async fn somebody(&self, number: usize, name: &str) -> Person {
