@@ -43,10 +43,11 @@ impl NewGroup {
     pub const REV: Rev = Rev::new(2);
 }
 
-/// Decides what a command changes, from the chat as it is inside the transaction.
-pub type Decide = Box<dyn FnOnce(&ChatState) -> Result<Change> + Send>;
+/// Decides what a command changes, from the chat as it is inside the transaction; again where that has to be done again.
+pub type Decide = Arc<dyn Fn(&ChatState) -> Result<Change> + Send + Sync>;
 
 /// A command on a chat.
+#[derive(Clone)]
 pub struct Command {
     /// The chat.
     pub chat_id: ChatId,

@@ -57,15 +57,15 @@ impl Subject {
         chat
     }
 
-    fn command(&self, chat_id: ChatId, by: UserId, decide: impl FnOnce(&ChatState) -> wa_core::Result<Change> + Send + 'static) -> Command {
-        Command { chat_id, by, by_name: "Somebody".to_owned(), at: self.now(), invite: None, decide: Box::new(decide) }
+    fn command(&self, chat_id: ChatId, by: UserId, decide: impl Fn(&ChatState) -> wa_core::Result<Change> + Send + Sync + 'static) -> Command {
+        Command { chat_id, by, by_name: "Somebody".to_owned(), at: self.now(), invite: None, decide: Arc::new(decide) }
     }
 
     /// Takes these steps, with as many messages.
     async fn take(&self, chat: ChatId, by: UserId, notes: usize, steps: Vec<Step>) -> Applied {
         let notes = (0..notes).map(|number| note("told", format!("note {number}"))).collect();
         let change = Change { notes, steps, withheld_from: None };
-        self.groups.change(self.command(chat, by, move |_| Ok(change))).await.expect("answered")
+        self.groups.change(self.command(chat, by, move |_| Ok(change.clone()))).await.expect("answered")
     }
 
     async fn join(&self, chat: ChatId, by: UserId, user: UserId) {
@@ -310,7 +310,7 @@ pub async fn the_timer_of_a_direct_chat_is_one_for_both(s: &Subject) {
     }
     assert_eq!(s.membership(chat).await.auto_delete_timer, AutoDeleteTimer::Quarter);
     let change = Change { notes: vec![note("told", "kept".to_owned())], steps: vec![Step::Timer(AutoDeleteTimer::Off)], withheld_from: Some(a) };
-    done(&s.groups.change(s.command(chat, b, move |_| Ok(change))).await.expect("answered"));
+    done(&s.groups.change(s.command(chat, b, move |_| Ok(change.clone()))).await.expect("answered"));
     assert_eq!((s.seen(&s.viewer(chat, a)).await, s.seen(&s.viewer(chat, b)).await), (vec![1], vec![1, 2]));
 }
 

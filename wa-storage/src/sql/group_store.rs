@@ -332,7 +332,7 @@ impl GroupStore for SqlGroupStore {
     async fn change(&self, command: Command) -> Stored<Applied> {
         let (memberships, env, chat) = (Arc::clone(&self.memberships), Arc::clone(&self.env), command.chat_id);
         self.writer
-            .run_once(move |tx| {
+            .run(move |tx| {
                 tx.when_settled(move || memberships.forget(chat));
                 Box::pin(async move { change(tx, command, &*env).await })
             })
@@ -340,7 +340,7 @@ impl GroupStore for SqlGroupStore {
     }
 
     async fn set_invite(&self, command: Command, invite: Option<InviteHash>) -> Stored<Applied> {
-        self.writer.run_once(move |tx| Box::pin(set_invite(tx, command, invite))).await
+        self.writer.run(move |tx| Box::pin(set_invite(tx, command, invite))).await
     }
 
     async fn invited_to(&self, invite: InviteHash) -> Stored<Option<ChatId>> {

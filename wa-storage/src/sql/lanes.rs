@@ -348,7 +348,7 @@ impl Apart {
         if !work.run(&mut tx).await {
             let may_go_better = connection.take_failed().passing || connection.is_broken();
             take_back(connection).await;
-            return Ok(may_go_better && work.can_run_again());
+            return Ok(may_go_better);
         }
         let outcome = match announce(&mut tx, &*self.env).await {
             Ok(()) => end(&mut connection).await,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use wa_core::chat::Pair;
 use wa_core::error::StoreErrorKind;
 use wa_core::event::{Event, Fact};
@@ -306,20 +306,22 @@ async fn when_all_connections_are_taken_callers_are_refused_in_time() {
     // Every connection of the pool stands in a transaction.
     let mut held = Vec::new();
     for _ in 0..4 {
-        let (mut wait, writer) = (wait.clone(), Arc::clone(&node.stores.database.writer));
-        let (started, is_running) = tokio::sync::oneshot::channel();
+        let (wait, writer) = (wait.clone(), Arc::clone(&node.stores.database.writer));
+        let started = Arc::new(Notify::new());
+        let is_running = Arc::clone(&started);
         held.push(tokio::spawn(async move {
             writer
-                .run_once(move |_| {
+                .run(move |_| {
                     Box::pin(async move {
-                        let _ = started.send(());
+                        started.notify_one();
+                        let mut wait = wait;
                         let _ = wait.wait_for(|go| *go).await;
                         Ok(())
                     })
                 })
                 .await
         }));
-        is_running.await.expect("it runs");
+        is_running.notified().await;
     }
     let refused = node.stores.users.get(&[node.env.new_id()]).await;
     assert_eq!(refused.map_err(|error| error.kind), Err(StoreErrorKind::Unavailable));

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
-use tokio::sync::{Mutex, Semaphore, oneshot};
+use tokio::sync::{Mutex, Notify, Semaphore, oneshot};
 use wa_core::chat::Pair;
 use wa_core::error::{StoreError, StoreErrorKind};
 use wa_core::event::{Event, Fact};
@@ -64,20 +65,22 @@ impl House {
     /// Keeps the writer busy until the sender says go, so that what is queued meanwhile becomes one group.
     async fn hold_writer(&self) -> (oneshot::Sender<()>, tokio::task::JoinHandle<Stored<()>>) {
         let (go, wait) = oneshot::channel::<()>();
-        let (started, is_running) = oneshot::channel();
+        let wait = wait.shared();
+        let started = Arc::new(Notify::new());
+        let is_running = Arc::clone(&started);
         let writer = Arc::clone(&self.stores.database.writer);
         let held = tokio::spawn(async move {
             writer
-                .run_once(move |_| {
+                .run(move |_| {
                     Box::pin(async move {
-                        let _ = started.send(());
+                        started.notify_one();
                         let _ = wait.await;
                         Ok(())
                     })
                 })
                 .await
         });
-        is_running.await.expect("the writer runs");
+        is_running.notified().await;
         (go, held)
     }
 

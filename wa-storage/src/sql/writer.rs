@@ -150,16 +150,7 @@ impl Writer {
         T: Send + 'static,
         F: for<'t> FnOnce(&'t mut Tx<'_>) -> InTx<'t, T> + Clone + Send + 'static,
     {
-        self.work(work, Some(F::clone), true).await
-    }
-
-    /// The same for work that cannot be done again.
-    pub(crate) async fn run_once<T, F>(&self, work: F) -> Stored<T>
-    where
-        T: Send + 'static,
-        F: for<'t> FnOnce(&'t mut Tx<'_>) -> InTx<'t, T> + Send + 'static,
-    {
-        self.work(work, None, true).await
+        self.work(work, true).await
     }
 
     /// The same as [`Self::run`] for work that neither reads nor changes chats, messages, receipts, or who is in a chat. It
@@ -169,16 +160,16 @@ impl Writer {
         T: Send + 'static,
         F: for<'t> FnOnce(&'t mut Tx<'_>) -> InTx<'t, T> + Clone + Send + 'static,
     {
-        self.work(work, Some(F::clone), false).await
+        self.work(work, false).await
     }
 
-    async fn work<T, F>(&self, work: F, again: Option<fn(&F) -> F>, touches_chats: bool) -> Stored<T>
+    async fn work<T, F>(&self, work: F, touches_chats: bool) -> Stored<T>
     where
         T: Send + 'static,
-        F: for<'t> FnOnce(&'t mut Tx<'_>) -> InTx<'t, T> + Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx<'_>) -> InTx<'t, T> + Clone + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let work = Box::new(OneWork { work: Some(work), again, result: None, touches_chats, cause: self.cause(), reply });
+        let work = Box::new(OneWork { work: Some(work), result: None, touches_chats, cause: self.cause(), reply });
         #[cfg(feature = "postgres")]
         if let Some(apart) = &self.apart {
             apart.begin(work)?;
@@ -351,16 +342,12 @@ impl<'a> Tx<'a> {
 pub(super) trait Work: Send {
     /// Whether it may read or change what messages and receipts change.
     fn touches_chats(&self) -> bool;
-    /// Whether it can be done again after it was taken back.
-    #[cfg(feature = "postgres")]
-    fn can_run_again(&self) -> bool;
     fn run<'t>(&'t mut self, tx: &'t mut Tx<'_>) -> Pin<Box<dyn Future<Output = bool> + Send + 't>>;
     fn answer(self: Box<Self>, failure: Option<&Failure>);
 }
 
 struct OneWork<T, F> {
     work: Option<F>,
-    again: Option<fn(&F) -> F>,
     result: Option<Stored<T>>,
     touches_chats: bool,
     cause: Option<Box<Cause>>,
@@ -370,24 +357,17 @@ struct OneWork<T, F> {
 impl<T, F> Work for OneWork<T, F>
 where
     T: Send + 'static,
-    F: for<'t> FnOnce(&'t mut Tx<'_>) -> InTx<'t, T> + Send + 'static,
+    F: for<'t> FnOnce(&'t mut Tx<'_>) -> InTx<'t, T> + Clone + Send + 'static,
 {
     fn touches_chats(&self) -> bool {
         self.touches_chats
     }
 
-    #[cfg(feature = "postgres")]
-    fn can_run_again(&self) -> bool {
-        self.again.is_some()
-    }
-
     /// Returns whether it went well.
     fn run<'t>(&'t mut self, tx: &'t mut Tx<'_>) -> Pin<Box<dyn Future<Output = bool> + Send + 't>> {
         Box::pin(async move {
-            let work = match (self.again, &self.work) {
-                (Some(again), Some(work)) if tx.dialect().is_shared() => Some(again(work)),
-                _ => self.work.take(),
-            };
+            // Where others write as well, it may have to be done again.
+            let work = if tx.dialect().is_shared() { self.work.clone() } else { self.work.take() };
             if let Some(work) = work {
                 tx.cause.clone_from(&self.cause);
                 self.result = Some(work(tx).await);

@@ -42,7 +42,7 @@ impl Departure<'_> {
         // One of them may be the next admin.
         let named: Vec<UserId> = if by == user { access.membership.everyone().map(|member| member.user_id).collect() } else { vec![by, user] };
         let names = self.names.all(&named).await?;
-        let decide: Decide = Box::new(move |state| group::remove(state, by, user, &names));
+        let decide: Decide = Arc::new(move |state| group::remove(state, by, user, &names));
         let by_name = self.names.of(by).await?.to_string();
         match self.groups.change(Command { chat_id: chat, by, by_name, at: self.env.now(), invite: None, decide }).await? {
             Applied::Done => Ok(()),
@@ -142,7 +142,7 @@ impl ChatService {
         if let Some(picture) = picture.as_ref().filter(|picture| replaced.as_ref() != Some(picture)) {
             self.deps.attachments.may_show(by, picture).await?;
         }
-        self.apply(by, chat, Box::new(move |state| group::set_profile(state, by, &by_name, wanted))).await?;
+        self.apply(by, chat, Arc::new(move |state| group::set_profile(state, by, &by_name, wanted.clone()))).await?;
         if let Some(replaced) = replaced.filter(|replaced| Some(replaced) != picture.as_ref()) {
             self.deps.attachments.let_go(&replaced).await;
         }
@@ -166,7 +166,7 @@ impl ChatService {
             let names = self.may_add(by, &new).await?;
             let command = {
                 let (new, limits) = (new.clone(), Arc::clone(limits));
-                self.command(by, chat, Box::new(move |state| group::add(state, by, &new, &names, &limits))).await?
+                self.command(by, chat, Arc::new(move |state| group::add(state, by, &new, &names, &limits))).await?
             };
             match self.deps.groups.change(command).await? {
                 Applied::Done => return Ok(()),
@@ -185,12 +185,12 @@ impl ChatService {
     pub(super) async fn change_role(&self, caller: &Caller, chat: ChatId, user: UserId, role: Role) -> Result<()> {
         let by = caller.user_id;
         let names = self.deps.names.all(&[user]).await?;
-        self.apply(by, chat, Box::new(move |state| group::set_role(state, by, user, role, &names))).await
+        self.apply(by, chat, Arc::new(move |state| group::set_role(state, by, user, role, &names))).await
     }
 
     pub(super) async fn change_timer(&self, caller: &Caller, chat: ChatId, timer: AutoDeleteTimer) -> Result<()> {
         let (by, by_name) = (caller.user_id, self.deps.names.of(caller.user_id).await?);
-        self.apply(by, chat, Box::new(move |state| group::set_timer(state, by, &by_name, timer))).await
+        self.apply(by, chat, Arc::new(move |state| group::set_timer(state, by, &by_name, timer))).await
     }
 
     pub(super) async fn command(&self, by: UserId, chat_id: ChatId, decide: Decide) -> Result<Command> {

@@ -1,5 +1,7 @@
 //! Invite codes. Only their hash is stored, and a chat has one at a time.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -37,7 +39,7 @@ impl ChatService {
     async fn put_invite(&self, caller: &Caller, chat: ChatId, invite: Option<InviteHash>) -> Result<()> {
         let by = caller.user_id;
         let may = move |state: &group::ChatState| group::group_admin(&state.membership, by).map(|_| Change::default());
-        match self.deps.groups.set_invite(self.command(by, chat, Box::new(may)).await?, invite).await? {
+        match self.deps.groups.set_invite(self.command(by, chat, Arc::new(may)).await?, invite).await? {
             Applied::Done => Ok(()),
             Applied::Refused(error) => Err(error),
             Applied::UserGone => Err(Error::internal("nobody was to come in")),
@@ -55,7 +57,7 @@ impl ChatService {
         let chat = self.deps.groups.invited_to(invite).await?.ok_or_else(unknown)?;
         let (by, limits) = (caller.user_id, self.deps.limits.clone());
         let name = self.deps.names.of(by).await?;
-        let command = self.command(by, chat, Box::new(move |state| group::join(state, by, &name, &limits))).await?;
+        let command = self.command(by, chat, Arc::new(move |state| group::join(state, by, &name, &limits))).await?;
         match self.deps.groups.change(Command { invite: Some(invite), ..command }).await? {
             Applied::Done => Ok(chat),
             // The code was revoked in between, or the group ended.
