@@ -259,7 +259,7 @@ mod tests {
         }
 
         async fn changed(&self) {
-            std::future::pending().await;
+            std::future::pending::<()>().await;
         }
     }
 
