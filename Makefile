@@ -29,8 +29,8 @@ conformance: ## Run every case of every port on every backend, and write docs/co
 	$(CARGO) test --workspace --all-features --test e2e -- --include-ignored nats::conformance:: nats::memory:: >>target/conformance.log; true'
 	awk -f docs/conformance.awk target/conformance.log >docs/conformance.md
 
-services-up: ## Start the backends that tests use, and say how to reach them
-	@deploy/services/services.sh up
+services-up: ## Start the backends that tests use, or some (SERVICES="postgres redis"), and say how to reach them
+	@deploy/services/services.sh up $(SERVICES)
 
 services-down: ## End them, and remove their data
 	@deploy/services/services.sh down

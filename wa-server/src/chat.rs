@@ -15,6 +15,8 @@ use wa_core::id::DeviceId;
 use wa_core::ports::{Env, EventBus, EventHandler, FanOut as _, PushSender, SmsSender, Stored, Subscription};
 use wa_storage::Stores;
 #[cfg(feature = "cluster")]
+use wa_transport::gateway::HandedOn;
+#[cfg(feature = "cluster")]
 use wa_transport::grpc::{GrpcDeps, GrpcServer, GrpcService};
 use wa_transport::metrics::Metrics;
 use wa_transport::rest::{self, RestOptions};
@@ -125,7 +127,7 @@ pub struct Chat {
     metrics_route: bool,
     /// Answers for the parts of the HTTP interface that are not served here, unless all are.
     #[cfg(feature = "cluster")]
-    elsewhere: Option<Router>,
+    elsewhere: Option<HandedOn>,
     wired: Wired,
 }
 
@@ -161,7 +163,7 @@ impl Chat {
         let router = rest::router(self.wired.backend.clone(), rest).merge(ws::router(Arc::clone(&self.wired.hub), self.wired.backend.clone(), ws));
         #[cfg(feature = "cluster")]
         if let Some(elsewhere) = &self.elsewhere {
-            return rest::only(router, &server.roles.areas(), elsewhere.clone());
+            return rest::only(router, &server.roles.areas(), elsewhere.router.clone());
         }
         router
     }
@@ -297,7 +299,13 @@ impl Chat {
     pub(crate) async fn close_sockets(&self, grace: Duration) -> usize {
         // While it is known who is here: those whose sockets are about to be closed have seen what the pushes tell.
         self.wired.pusher.flush(Instant::now() + grace.mul_f32(0.3)).await;
-        self.wired.hub.shutdown(grace).await
+        let here = self.wired.hub.shutdown(grace);
+        #[cfg(feature = "cluster")]
+        if let Some(elsewhere) = &self.elsewhere {
+            let (here, through) = tokio::join!(here, elsewhere.sockets.close(grace));
+            return here + through;
+        }
+        here.await
     }
 
     /// Ends it: sockets are told to go away (1001), committed events handed out, stores closed. It takes

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use wa_core::ports::Env;
 use wa_transport::Backend;
-use wa_transport::gateway::{self, GatewayDeps, NoProxy};
+use wa_transport::gateway::{self, GatewayDeps, HandedOn, NoProxy, ProxiedSockets};
 use wa_transport::metrics::Metrics;
 use wa_transport::rest::Area;
 
@@ -26,17 +26,17 @@ use crate::start::StartError;
 use crate::{listener, web};
 
 /// Where the parts of the HTTP interface are that are served elsewhere, if this process hands them on.
-fn peers(config: &Config) -> BTreeMap<Area, url::Url> {
+fn peers(config: &Config) -> BTreeMap<Area, Vec<url::Url>> {
     let roles = &config.server.roles;
     if !roles.has(Role::Gateway) {
         return BTreeMap::new();
     }
-    config.peers.http.iter().filter(|(role, _)| !roles.has(**role)).filter_map(|(role, url)| Some((role.area()?, url.clone()))).collect()
+    config.peers.http.iter().filter(|(role, _)| !roles.has(**role)).filter_map(|(role, urls)| Some((role.area()?, urls.clone()))).collect()
 }
 
 /// Answers for what is not served in this process.
-pub(crate) fn elsewhere(config: &Config, backend: &Backend) -> Result<Router, NoProxy> {
-    gateway::router(GatewayDeps {
+pub(crate) fn elsewhere(config: &Config, backend: &Backend) -> Result<HandedOn, NoProxy> {
+    gateway::hand_on(GatewayDeps {
         peers: peers(config),
         authenticator: Arc::clone(&backend.authenticator),
         rate_limiter: Arc::clone(&backend.rate_limiter),
@@ -52,6 +52,7 @@ pub(crate) fn elsewhere(config: &Config, backend: &Backend) -> Result<Router, No
 pub struct GatewayServer {
     config: Config,
     router: Router,
+    sockets: ProxiedSockets,
     is_leaving: Arc<AtomicBool>,
     metrics: Metrics,
     listener: TcpListener,
@@ -72,7 +73,7 @@ impl GatewayServer {
         let rate_limiter = wa_storage::open_rate_limiter(&config.cache_url(), Arc::clone(&env)).await?;
         let peers_of_calls = Peers::of(&config, &env, &metrics)?;
         let authenticator = peers_of_calls.authenticator().ok_or(StartError::NoAuth)?;
-        let handed_on = gateway::router(GatewayDeps {
+        let HandedOn { router, sockets } = gateway::hand_on(GatewayDeps {
             peers: peers(&config),
             authenticator,
             rate_limiter,
@@ -91,14 +92,14 @@ impl GatewayServer {
                 (status, Json(serde_json::json!({ "status": { "server": server } })))
             }
         };
-        let mut router = handed_on.route("/health", get(|| async { Json(serde_json::json!({ "status": "alive" })) })).route("/ready", get(ready));
+        let mut router = router.route("/health", get(|| async { Json(serde_json::json!({ "status": "alive" })) })).route("/ready", get(ready));
         if metrics_listener.is_none() {
             router = router.merge(shown(&metrics));
         }
         if config.server.web_client {
             router = router.merge(web::router());
         }
-        Ok(Self { config, router, is_leaving, metrics, listener, local_addr, metrics_listener })
+        Ok(Self { config, router, sockets, is_leaving, metrics, listener, local_addr, metrics_listener })
     }
 
     /// Where it listens; the real port, if the configuration said 0.
@@ -107,9 +108,10 @@ impl GatewayServer {
         self.local_addr
     }
 
-    /// Serves until `stop` ends; then readiness goes off, and requests in hand are answered, within `server.shutdown_grace`.
+    /// Serves until `stop` ends; then readiness goes off, sockets are told 1001, and requests in hand are answered, within
+    /// `server.shutdown_grace`.
     pub async fn run_until(self, stop: impl Future<Output = ()>) {
-        let Self { config, router, is_leaving, metrics, listener, local_addr, metrics_listener } = self;
+        let Self { config, router, sockets, is_leaving, metrics, listener, local_addr, metrics_listener } = self;
         tracing::info!(address = %local_addr, "serving as a gateway");
         let grace = config.server.shutdown_grace;
         let (leave, leaving) = watch::channel(());
@@ -128,10 +130,11 @@ impl GatewayServer {
             tracing::info!("shutting down");
             is_leaving.store(true, Ordering::SeqCst);
             drop(leave);
+            sockets.close(grace).await
         };
-        let (connections, (), ()) = tokio::join!(serve, watch, shut_down);
-        if connections > 0 {
-            tracing::warn!(connections, "connections were cut: the time for a shutdown was over");
+        let (connections, (), sockets) = tokio::join!(serve, watch, shut_down);
+        if connections + sockets > 0 {
+            tracing::warn!(connections, sockets, "connections were cut: the time for a shutdown was over");
         }
     }
 }

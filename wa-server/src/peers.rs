@@ -14,6 +14,7 @@ use crate::start::StartError;
 mod remote {
     use std::collections::{BTreeMap, BTreeSet};
 
+    use url::Url;
     use wa_transport::grpc::{GrpcAuthClient, GrpcMessageClient, Peer};
 
     use super::*;
@@ -31,20 +32,20 @@ mod remote {
         /// [`StartError::Peer`] if an address cannot be used.
         pub(crate) fn of(config: &Config, env: &Arc<dyn Env>, metrics: &Metrics) -> Result<Self, StartError> {
             let asked = config.server.roles.asks();
-            // One connection for each address, whatever runs there.
-            let mut by_url: BTreeMap<&str, Peer> = BTreeMap::new();
+            // One connection for each address, or set of them, whatever runs there.
+            let mut by_urls: BTreeMap<&[Url], Peer> = BTreeMap::new();
             let mut peers = BTreeMap::new();
-            for (role, url) in config.peers.grpc.iter().filter(|(role, _)| asked.contains(role)) {
-                let peer = match by_url.get(url.as_str()) {
+            for (role, urls) in config.peers.grpc.iter().filter(|(role, _)| asked.contains(role)) {
+                let peer = match by_urls.get(urls.as_slice()) {
                     Some(peer) => peer.clone(),
                     None => {
                         let there: BTreeSet<&str> =
-                            config.peers.grpc.iter().filter(|(role, other)| asked.contains(role) && *other == url).map(|(role, _)| role.as_str()).collect();
+                            config.peers.grpc.iter().filter(|(role, other)| asked.contains(role) && *other == urls).map(|(role, _)| role.as_str()).collect();
                         let name = there.into_iter().collect::<Vec<_>>().join("+");
-                        Peer::new(name, url.as_str(), Arc::clone(env), metrics.clone())?
+                        Peer::new(name, urls, Arc::clone(env), metrics.clone())?
                     }
                 };
-                by_url.insert(url.as_str(), peer.clone());
+                by_urls.insert(urls, peer.clone());
                 peers.insert(*role, peer);
             }
             Ok(Self { auth: peers.remove(&Role::Auth).map(GrpcAuthClient::new), message: peers.remove(&Role::Message).map(GrpcMessageClient::new) })

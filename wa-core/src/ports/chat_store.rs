@@ -64,6 +64,12 @@ pub trait ChatStore: Send + Sync {
     /// committed through this process.
     async fn membership(&self, chat: ChatId) -> Stored<Option<Arc<Membership>>>;
 
+    /// The membership has changed, perhaps through another process: what is kept at hand of it is not to be trusted any more.
+    /// Nothing to do where no other process writes.
+    fn changed(&self, chat: ChatId) {
+        let _ = chat;
+    }
+
     /// Those of these chats in which the user is present, with their settings, in no order.
     async fn get(&self, user: UserId, chats: &[ChatId]) -> Stored<Vec<ListedChat>>;
 

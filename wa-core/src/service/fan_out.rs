@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::event::{Audience, Event, Fact, MessageDeleted, MessageEdited, MessageNew, MessageReaction, MessageStatus};
 use crate::faults::planted;
 use crate::id::{ChatId, UserId};
-use crate::message::{MessageView, Seq};
+use crate::message::{MessageKind, MessageView, Seq};
 use crate::ports::{ChatStore, ContactStore, MessageStore, UserStore};
 use crate::privacy::{Field, may_see_reads};
 use crate::receipt::{Located, Status};
@@ -142,6 +142,15 @@ impl Difference {
 #[async_trait]
 impl FanOutApi for FanOutService {
     async fn recipients(&self, event: &Event, watchers: &[UserId]) -> Result<Vec<UserId>> {
+        // So that what follows in the chat is for those who are in it by then, whichever process changed that. In the log of
+        // messages it is the server's own note that tells.
+        match &event.fact {
+            Fact::MemberAdded(added) => self.deps.chats.changed(added.chat_id),
+            Fact::MemberRemoved(removed) => self.deps.chats.changed(removed.chat_id),
+            Fact::ChatUpdated(updated) => self.deps.chats.changed(updated.chat_id),
+            Fact::MessageNew(new) if new.message.kind == MessageKind::System => self.deps.chats.changed(new.message.chat_id),
+            _ => {}
+        }
         match event.audience() {
             Audience::Chat { chat_id, except } => self.chat(event, chat_id, except).await,
             Audience::ChatAnd { chat_id, user_id } => self.chat_and(chat_id, user_id).await,

@@ -264,10 +264,10 @@ impl Default for TelemetryConfig {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeersConfig {
-    /// The base URL of the HTTP interface of each role.
-    pub http: BTreeMap<Role, Url>,
-    /// The URL of the gRPC service of each role.
-    pub grpc: BTreeMap<Role, Url>,
+    /// The base URL of the HTTP interface of each role; several, if several processes have the role.
+    pub http: BTreeMap<Role, Vec<Url>>,
+    /// The URL of the gRPC service of each role, or several.
+    pub grpc: BTreeMap<Role, Vec<Url>>,
 }
 
 /// The section `[compat]`.

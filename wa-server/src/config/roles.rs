@@ -1,5 +1,7 @@
 //! Which roles run here and where the others are, and whether they can work together that way.
 
+use url::Url;
+
 use super::reader::{Read, Reader, list, problem, shown};
 use super::{Config, PeersConfig, Raw, http_url};
 use crate::role::{Role, Roles};
@@ -37,15 +39,25 @@ pub(super) fn read(raw: &Raw) -> Read<Roles> {
     Roles::of(roles).map_or_else(|| problem("names no role", fix), Ok)
 }
 
+/// Where a role is, in one process or in several.
+fn urls(raw: &Raw) -> Read<Vec<Url>> {
+    let fix = "write an http or https URL, or several with commas between them, such as \"http://10.0.0.1:8080,http://10.0.0.2:8080\"";
+    let all = list(raw, fix)?;
+    if all.is_empty() {
+        return problem("names no URL", fix);
+    }
+    all.into_iter().map(|url| http_url(&Raw::Text(url))).collect()
+}
+
 pub(super) fn peers(from: &mut Reader) -> PeersConfig {
     let mut peers = PeersConfig::default();
     for role in Role::ALL {
         let (http, grpc) = keys(role);
-        if let Some(url) = from.take(http, None, |raw| http_url(raw).map(Some)) {
-            peers.http.insert(role, url);
+        if let Some(all) = from.take(http, None, |raw| urls(raw).map(Some)) {
+            peers.http.insert(role, all);
         }
-        if let Some(url) = grpc.and_then(|grpc| from.take(grpc, None, |raw| http_url(raw).map(Some))) {
-            peers.grpc.insert(role, url);
+        if let Some(all) = grpc.and_then(|grpc| from.take(grpc, None, |raw| urls(raw).map(Some))) {
+            peers.grpc.insert(role, all);
         }
     }
     peers

@@ -96,12 +96,18 @@ fn a_role_listens_on_its_port_and_knows_its_peers() {
                 chat.http = 'http://c:8083'\nmessage.http = 'http://m:8084'\nmedia.http = 'http://f:8086'\nwebsocket.http = 'http://w:8087'";
     let config = Config::from_toml(text).expect("valid");
     assert_eq!((config.server.bind.port(), config.server.grpc_bind), (8080, None));
-    assert_eq!((config.peers.http.len(), config.peers.grpc[&Role::Auth].as_str()), (6, "http://a:9081/"));
+    assert_eq!((config.peers.http.len(), config.peers.grpc[&Role::Auth][0].as_str()), (6, "http://a:9081/"));
     // All but the gateway in one process need nothing that is shared.
     let config = parse(&env(&[("WA_SERVER__ROLES", "auth,user,chat,message,notification,media,websocket"), ("WA_PEERS__USER__GRPC", "http://10.0.0.5:9082")]));
     let config = config.expect("valid");
     assert_eq!((config.server.bind.port(), config.server.grpc_bind), (8081, Some(SocketAddr::from(([127, 0, 0, 1], 9081)))));
-    assert_eq!(config.peers.grpc[&Role::User].as_str(), "http://10.0.0.5:9082/");
+    assert_eq!(config.peers.grpc[&Role::User][0].as_str(), "http://10.0.0.5:9082/");
+    // A role that several processes have.
+    for text in ["[peers]\nuser.http = 'http://a:1, http://b:2'", "[peers]\nuser.http = ['http://a:1', 'http://b:2']"] {
+        let peers = Config::from_toml(text).expect("valid").peers;
+        assert_eq!(peers.http[&Role::User].iter().map(url::Url::as_str).collect::<Vec<_>>(), ["http://a:1/", "http://b:2/"]);
+    }
+    assert!(Config::from_toml("[peers]\nuser.http = ','").is_err());
 }
 
 #[test]

@@ -45,7 +45,7 @@ async fn channel(server: &TestServer) -> Channel {
 }
 
 fn peer(server: &TestServer) -> Peer {
-    Peer::new("all", &url(server), Arc::new(SystemEnv), Metrics::new()).expect("a URL")
+    Peer::new("all", &[url(server)], Arc::new(SystemEnv), Metrics::new()).expect("a URL")
 }
 
 fn caller(person: &Person) -> Caller {

@@ -29,6 +29,8 @@ mod redis;
 mod roles;
 mod search;
 mod secrecy;
+#[cfg(feature = "cluster")]
+mod shapes;
 mod socket;
 mod statuses;
 #[expect(dead_code, reason = "the checks of tests/chaos use the rest")]

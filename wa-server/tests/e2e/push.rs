@@ -29,7 +29,8 @@ use wa_core::time::Timestamp;
 use wa_server::{Chat, Config, Server, StartError, SystemEnv};
 use wa_transport::rest::TrustedProxies;
 
-use self::provider::{Provider, Received, Say};
+pub(crate) use self::provider::Provider;
+use self::provider::{Received, Say};
 use crate::support::{MovedClock, PATIENCE, Person, TestServer, config, eventually, http, log, soon};
 
 /// Long enough that nothing falls out of it by itself.

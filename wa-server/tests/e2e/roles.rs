@@ -155,6 +155,37 @@ async fn scripts_of_other_origins_are_answered_by_the_gateway_alone() {
     assert_eq!(allowed, ["https://app.example"]);
 }
 
+#[tokio::test]
+async fn of_several_processes_with_a_role_those_are_asked_that_are_there() {
+    let server = TestServer::behind_gateway(|config| {
+        for urls in config.peers.http.values_mut() {
+            // Nobody listens there.
+            urls.insert(0, "http://127.0.0.1:9".parse().unwrap());
+        }
+    })
+    .await;
+    for _ in 0..4 {
+        let (alice, bob, chat) = server.couple().await;
+        let mut socket = bob.connect().await;
+        socket.settle().await;
+        alice.say(&chat, "hello").await;
+        assert_eq!(socket.expect("message.new").await["payload"]["body"], "hello");
+        try_upload(&alice, "document", "a.txt", vec![b'x'; 1 << 20]).await.ok(201);
+    }
+}
+
+#[tokio::test]
+async fn sockets_are_told_when_their_gateway_ends() {
+    let mut server = TestServer::behind_gateway(|_| {}).await;
+    let alice = server.somebody().await;
+    let mut socket = alice.connect().await;
+    socket.settle().await;
+    let ending = tokio::spawn(server.gateway.take().expect("a gateway").stop());
+    assert_eq!(socket.close_code().await, 1001);
+    drop(socket);
+    soon("the end of the gateway", ending).await.expect("no panic");
+}
+
 /// Something in place of a role, that notes the headers of what comes in.
 async fn note_taker() -> (SocketAddr, Arc<Mutex<Vec<HeaderMap>>>) {
     let seen: Arc<Mutex<Vec<HeaderMap>>> = Arc::default();
@@ -237,8 +268,8 @@ async fn a_role_asks_another_for_what_it_does_not_do_itself() {
     let sockets = TestServer::with(|config| {
         config.server.roles = Roles::of([Role::Websocket]).unwrap();
         let peer: url::Url = format!("http://{}", everything.grpc.unwrap()).parse().unwrap();
-        config.peers.grpc.insert(Role::Auth, peer.clone());
-        config.peers.grpc.insert(Role::Message, peer);
+        config.peers.grpc.insert(Role::Auth, vec![peer.clone()]);
+        config.peers.grpc.insert(Role::Message, vec![peer]);
     })
     .await;
     let mut socket = crate::support::Socket::connect(&format!("ws://{}/ws?token={}", sockets.address, alice.access)).await;

@@ -126,9 +126,9 @@ pub(crate) async fn gateway(http: SocketAddr, grpc: SocketAddr, change: impl FnO
     config.server.roles = wa_server::Roles::of([wa_server::Role::Gateway]).expect("one role");
     config.limits.enabled = false;
     for role in wa_server::Role::ALL.into_iter().filter(|role| role.area().is_some()) {
-        config.peers.http.insert(role, format!("http://{http}").parse().expect("a URL"));
+        config.peers.http.insert(role, vec![format!("http://{http}").parse().expect("a URL")]);
     }
-    config.peers.grpc.insert(wa_server::Role::Auth, format!("http://{grpc}").parse().expect("a URL"));
+    config.peers.grpc.insert(wa_server::Role::Auth, vec![format!("http://{grpc}").parse().expect("a URL")]);
     change(&mut config);
     let gateway = wa_server::GatewayServer::bind(config).await.expect("the gateway starts");
     let (stop, stopped) = oneshot::channel::<()>();
@@ -354,6 +354,11 @@ impl Person {
             access: text(&login["access_token"]),
             refresh: text(&login["refresh_token"]),
         }
+    }
+
+    /// Posts to an API route without a token.
+    pub(crate) async fn ask(address: SocketAddr, path: &str, body: Value) -> Answer {
+        Answer::of(http().post(format!("http://{address}/api/v1{path}")).json(&body)).await
     }
 
     pub(crate) async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Answer {

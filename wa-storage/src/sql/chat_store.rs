@@ -170,6 +170,12 @@ impl ChatStore for SqlChatStore {
         self.memberships.get_or_load(chat, self.load_membership(chat)).await
     }
 
+    fn changed(&self, chat: ChatId) {
+        if self.db.dialect().is_shared() {
+            self.memberships.forget(chat);
+        }
+    }
+
     async fn get(&self, user: UserId, chats: &[ChatId]) -> Stored<Vec<ListedChat>> {
         let mut found = Vec::with_capacity(chats.len());
         for piece in chats.chunks(256) {

@@ -206,6 +206,10 @@ async fn receipts_and_changes_of_members_count_on_every_node() {
     assert!(one.stores.chats.membership(chat).await.expect("read").is_some());
     two.stores.contacts.set_blocked(b, a, true, two.env.now()).await.expect("blocked");
     assert!(matches!(one.stores.messages.append(one.message(chat, a)).await, Ok(Appended::MembershipChanged)));
+    // And whoever was told so decides anew on what is so now.
+    one.stores.chats.changed(chat);
+    let membership = one.stores.chats.membership(chat).await.expect("read").expect("there");
+    assert!(membership.peer_of(a).is_some_and(|peer| peer.has_blocked));
     tokio::join!(one.stores.database.close(), two.stores.database.close()).0.expect("closes");
     scratch.drop().await;
 }

@@ -96,7 +96,7 @@ pub(super) async fn raise(tx: &mut Tx<'_>, marks: &mut MarksOf, receives: &[Rece
             Receipted::Delivered(located) => deliver(marks, &receive.receipt, located),
             Receipted::ReadUpTo(up_to) => {
                 let (most, others) = reads.get(&key).map_or((up_to.seq, &[][..]), |(most, others)| (*most, others));
-                let runs = read(marks, &receive.receipt, &Located { seq: up_to.seq.min(most), ..up_to.clone() }, others);
+                let runs = read(marks, &receive.receipt, &Located { seq: up_to.seq.min(most), ..*up_to }, others);
                 if up_to.seq > most {
                     raised.taken[index].is_part = true;
                     // Also over places of which nothing is told, so that the next part begins above them.

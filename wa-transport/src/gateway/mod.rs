@@ -5,7 +5,9 @@
 //! that knows a token longer than it holds, give nothing away. What the gateway adds for other programs behind it is told in
 //! `proxy`.
 
+mod places;
 mod proxy;
+mod sockets;
 mod tokens;
 
 use std::collections::BTreeMap;
@@ -17,7 +19,7 @@ use axum::extract::{Request, State};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
-use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tower_http::catch_panic::CatchPanicLayer;
 use url::Url;
 use wa_core::api::Authenticator;
@@ -26,7 +28,9 @@ use wa_core::limits::{Limits, RateLimit};
 use wa_core::ports::{Admission, Env, RateLimiter};
 use wa_core::session::Caller;
 
+use self::places::Places;
 use self::proxy::Proxy;
+pub use self::sockets::ProxiedSockets;
 use self::tokens::Tokens;
 use crate::metrics::Metrics;
 use crate::rest::{ApiError, Area, Observer, Origins, RemoteAddr, TrustedProxies, after_panic, bearer_token, observe, security_headers, unknown_route};
@@ -34,8 +38,8 @@ use crate::rest::{ApiError, Area, Observer, Origins, RemoteAddr, TrustedProxies,
 /// What the gateway stands on.
 #[derive(Clone)]
 pub struct GatewayDeps {
-    /// Where each part of the HTTP interface is served that is not served here.
-    pub peers: BTreeMap<Area, Url>,
+    /// Where each part of the HTTP interface is served that is not served here: by one process, or by any of several.
+    pub peers: BTreeMap<Area, Vec<Url>>,
     /// Checks access tokens.
     pub authenticator: Arc<dyn Authenticator>,
     /// Token buckets.
@@ -57,8 +61,18 @@ pub struct GatewayDeps {
 #[error("the gateway cannot call other roles: {0}")]
 pub struct NoProxy(String);
 
+/// What hands on.
+#[derive(Debug)]
+pub struct HandedOn {
+    /// Routes for the parts that are served elsewhere, and for nothing else. Serve it with
+    /// `into_make_service_with_connect_info::<SocketAddr>()`.
+    pub router: Router,
+    /// The sockets that go through it, to be closed when it ends.
+    pub sockets: ProxiedSockets,
+}
+
 struct Gateway {
-    peers: BTreeMap<Area, Url>,
+    places: Places,
     tokens: Tokens,
     rate_limiter: Arc<dyn RateLimiter>,
     limits: Arc<Limits>,
@@ -66,41 +80,43 @@ struct Gateway {
     proxy: Proxy,
 }
 
-/// Routes for the parts that are served elsewhere, and for nothing else. Serve it with
-/// `into_make_service_with_connect_info::<SocketAddr>()`.
+/// Hands on what is served elsewhere.
 ///
 /// # Errors
 /// [`NoProxy`] if the system's trusted certificates cannot be had for peers over https.
-pub fn router(deps: GatewayDeps) -> Result<Router, NoProxy> {
+pub fn hand_on(deps: GatewayDeps) -> Result<HandedOn, NoProxy> {
     let observer = Observer::of(deps.metrics.clone(), deps.env, deps.trusted_proxies);
-    let needs_tls = deps.peers.values().any(|url| url.scheme() == "https");
+    let places = Places::new(deps.peers);
+    let needs_tls = places.all().any(|url| url.scheme() == "https");
+    let sockets = ProxiedSockets::new(deps.limits.ws_connections);
     let gateway = Arc::new(Gateway {
         tokens: Tokens::new(deps.authenticator),
         rate_limiter: deps.rate_limiter,
-        proxy: Proxy::new(needs_tls, Arc::new(Semaphore::new(deps.limits.ws_connections.min(Semaphore::MAX_PERMITS))))?,
-        peers: deps.peers,
+        proxy: Proxy::new(needs_tls, sockets.clone())?,
+        places,
         limits: deps.limits,
         metrics: deps.metrics,
     });
     // The templates are what metrics and the access log show.
-    Ok(Router::new()
-        .route("/ws", any(hand_on))
-        .route("/openapi.json", any(hand_on))
-        .route("/docs", any(hand_on))
-        .route("/docs/", any(hand_on))
-        .route("/docs/{*path}", any(hand_on))
-        .route("/media/files/{*path}", any(hand_on))
-        .route("/api/v1/{area}", any(hand_on))
-        .route("/api/v1/{area}/{*path}", any(hand_on))
+    let router = Router::new()
+        .route("/ws", any(answer))
+        .route("/openapi.json", any(answer))
+        .route("/docs", any(answer))
+        .route("/docs/", any(answer))
+        .route("/docs/{*path}", any(answer))
+        .route("/media/files/{*path}", any(answer))
+        .route("/api/v1/{area}", any(answer))
+        .route("/api/v1/{area}/{*path}", any(answer))
         .fallback(unknown_route)
         .layer(CatchPanicLayer::custom(after_panic))
         .layer(deps.cors_origins.layer())
         .layer(from_fn(security_headers))
         .layer(from_fn_with_state(observer, observe))
-        .with_state(gateway))
+        .with_state(gateway);
+    Ok(HandedOn { router, sockets })
 }
 
-async fn hand_on(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+async fn answer(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
     match gateway.answer(request).await {
         Ok(response) => response,
         Err(error) => ApiError::from(error).into_response(),
@@ -115,7 +131,7 @@ fn area_of(path: &str) -> Option<Area> {
 impl Gateway {
     async fn answer(&self, request: Request) -> Result<Response, Error> {
         let path = request.uri().path();
-        let Some((area, peer)) = area_of(path).and_then(|area| Some((area, self.peers.get(&area)?))) else {
+        let Some(area) = area_of(path).filter(|area| self.places.serve(*area)) else {
             return Ok(unknown_route().await.into_response());
         };
         let token = bearer_token(request.headers()).and_then(|token| std::str::from_utf8(token).ok()).map(ToOwned::to_owned);
@@ -126,8 +142,10 @@ impl Gateway {
         let caller = if is_api { self.admit(area, token.as_deref(), remote).await? } else { None };
         let within = if is_upload { self.limits.upload_timeout } else { self.limits.request_timeout };
         let most = if is_upload { self.limits.document_bytes.max(self.limits.video_bytes) + AROUND } else { self.limits.json_body * DRAINED };
-        let answered = tokio::time::timeout(within, self.proxy.pass(request, peer, caller, most)).await;
-        let response = answered.map_err(Error::unavailable)??;
+        // Somebody's requests go to one process, so that it knows what they did just before; sockets are dealt out.
+        let key = caller.map(|caller| caller.user_id.as_uuid().as_u64_pair().1);
+        let peers = self.places.of(area, key);
+        let response = self.proxy.pass(request, &self.places, &peers, caller, most, Instant::now() + within).await?;
         if let (axum::http::StatusCode::UNAUTHORIZED, Some(token)) = (response.status(), &token) {
             self.tokens.forget(token);
         }

@@ -1,27 +1,30 @@
-//! Hands one request on to another process and its answer back, piece by piece, and joins the two ends of an upgraded
-//! connection. Behind the gateway a request has, beside what its client said:
+//! Hands one request on to another process and its answer back, piece by piece; where several serve the same, the next one is
+//! asked if nothing of the request reached the first. Behind the gateway a request has, beside what its client said:
 //!
 //! * `X-Forwarded-For`, `X-Forwarded-Host`: who asks, and for which host;
 //! * `X-Request-Id`, `traceparent`: the request's id, and its trace if it has one;
 //! * `X-User-Id`, `X-Device-Id`: whose token it carries, for programs that want to know for their logs. The same headers from
 //!   outside never come this far. Roles of this project do not read them.
 
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody as _};
+use axum::body::{Body, BodyDataStream, Bytes, HttpBody as _};
 use axum::extract::Request;
 use axum::http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use axum::http::{HeaderMap, Response, StatusCode};
+use futures_util::{Stream, StreamExt as _};
 use http_body_util::Limited;
-use hyper_util::rt::TokioIo;
 use rustls_platform_verifier::BuilderVerifierExt as _;
-use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 use url::Url;
 use wa_core::error::{Error, TooLarge};
 use wa_core::session::Caller;
 
-use super::{IDLE, NoProxy};
+use super::places::Places;
+use super::{IDLE, NoProxy, ProxiedSockets};
 use crate::context::{REQUEST_ID, RequestContext, TRACEPARENT};
 use crate::rest::RemoteAddr;
 
@@ -51,11 +54,11 @@ const KEPT: usize = 256;
 /// Calls other processes.
 pub(super) struct Proxy {
     client: reqwest::Client,
-    sockets: Arc<Semaphore>,
+    sockets: ProxiedSockets,
 }
 
 impl Proxy {
-    pub(super) fn new(needs_tls: bool, sockets: Arc<Semaphore>) -> Result<Self, NoProxy> {
+    pub(super) fn new(needs_tls: bool, sockets: ProxiedSockets) -> Result<Self, NoProxy> {
         let fail = |error: &dyn std::fmt::Display| NoProxy(error.to_string());
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(|error| fail(&error))?;
@@ -74,20 +77,21 @@ impl Proxy {
         Ok(Self { client, sockets })
     }
 
-    /// Hands a request on whose body has at most so many bytes.
+    /// Hands a request on whose body has at most so many bytes, to the first of these peers that is there.
     ///
     /// # Errors
-    /// UNAVAILABLE if the peer is not there, PAYLOAD_TOO_LARGE.
-    pub(super) async fn pass(&self, mut request: Request, peer: &Url, caller: Option<Caller>, most: usize) -> Result<axum::response::Response, Error> {
-        let mut url = peer.clone();
-        // The path as the client wrote it: it is what the role's routes are compared with.
-        url.set_path(&format!("{}{}", peer.path().trim_end_matches('/'), request.uri().path()));
-        url.set_query(request.uri().query());
+    /// UNAVAILABLE if no peer is there or none answers by then, PAYLOAD_TOO_LARGE.
+    pub(super) async fn pass(
+        &self,
+        mut request: Request,
+        places: &Places,
+        peers: &[&Url],
+        caller: Option<Caller>,
+        most: usize,
+        until: Instant,
+    ) -> Result<axum::response::Response, Error> {
         let upgrade = is_websocket(request.headers());
-        let place = match upgrade {
-            true => Some(Arc::clone(&self.sockets).try_acquire_owned().map_err(|_| Error::unavailable("no place for another socket"))?),
-            false => None,
-        };
+        let place = if upgrade { Some(self.sockets.place()?) } else { None };
         let upgraded = upgrade.then(|| hyper::upgrade::on(&mut request));
         let remote = request.extensions().get::<RemoteAddr>().copied().unwrap_or_default();
         let (mut parts, body) = request.into_parts();
@@ -97,46 +101,101 @@ impl Proxy {
             parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
             parts.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         }
-        let mut call = self.client.request(parts.method, url).headers(parts.headers);
-        if !body.is_end_stream() {
-            call = call.body(reqwest::Body::wrap_stream(Body::new(Limited::new(body, most)).into_data_stream()));
-        }
-        let answer = call.send().await.map_err(refusal)?;
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = answer.status();
-        *response.headers_mut() = answer.headers().clone();
-        let length = response.headers().get(CONTENT_LENGTH).cloned();
-        strip(response.headers_mut());
-        strip_answer(response.headers_mut());
-        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            let Some(upgraded) = upgraded else { return Err(Error::unavailable("a role upgraded what was no upgrade")) };
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
-            response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
-            tokio::spawn(async move {
-                let _place = place;
-                join(upgraded, answer).await;
-            });
+        let body = (!body.is_end_stream()).then(|| Once::new(Body::new(Limited::new(body, most)).into_data_stream()));
+        let mut failure = Error::unavailable("nobody serves this");
+        for peer in peers {
+            let mut url = (*peer).clone();
+            // The path as the client wrote it: it is what the role's routes are compared with.
+            url.set_path(&format!("{}{}", peer.path().trim_end_matches('/'), parts.uri.path()));
+            url.set_query(parts.uri.query());
+            let mut call = self.client.request(parts.method.clone(), url).headers(parts.headers.clone());
+            if let Some(body) = &body {
+                call = call.body(reqwest::Body::wrap_stream(body.clone()));
+            }
+            let answer = match timeout_at(until, call.send()).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(error)) => {
+                    let is_harmless = error.is_connect() || (parts.method.is_safe() && !error.is_timeout());
+                    let may_repeat = is_harmless && body.as_ref().is_none_or(Once::is_untouched);
+                    failure = refusal(error);
+                    if matches!(failure, Error::Unavailable { .. }) {
+                        places.rest(peer);
+                    }
+                    if may_repeat { continue } else { break }
+                }
+                Err(elapsed) => {
+                    places.rest(peer);
+                    failure = Error::unavailable(elapsed);
+                    break;
+                }
+            };
+            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                let (Some(upgraded), Some(place)) = (upgraded, place) else { return Err(Error::unavailable("a role upgraded what was no upgrade")) };
+                let mut response = answered(&answer);
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+                response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+                self.sockets.join(upgraded, answer, place);
+                return Ok(response);
+            }
+            let mut response = answered(&answer);
+            if let Some(length) = answer.headers().get(CONTENT_LENGTH) {
+                response.headers_mut().insert(CONTENT_LENGTH, length.clone());
+            }
+            *response.body_mut() = Body::from_stream(answer.bytes_stream());
             return Ok(response);
         }
-        if let Some(length) = length {
-            response.headers_mut().insert(CONTENT_LENGTH, length);
-        }
-        *response.body_mut() = Body::from_stream(answer.bytes_stream());
-        Ok(response)
+        Err(failure)
     }
 }
 
-/// Carries bytes both ways until one side ends.
-async fn join(client: hyper::upgrade::OnUpgrade, role: reqwest::Response) {
-    let (client, mut role) = match tokio::join!(client, role.upgrade()) {
-        (Ok(client), Ok(role)) => (client, role),
-        (Err(error), _) => return tracing::debug!(%error, "a client left during the upgrade"),
-        (_, Err(error)) => return tracing::debug!(error = %error.without_url(), "a role left during the upgrade"),
-    };
-    let mut client = TokioIo::new(client);
-    // An idle socket needs little: frames are small, and a role ends slow readers.
-    if let Err(error) = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut role, 4096, 4096).await {
-        tracing::debug!(%error, "a socket ended with an error");
+/// The head of an answer, as it is handed on.
+fn answered(answer: &reqwest::Response) -> axum::response::Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = answer.status();
+    *response.headers_mut() = answer.headers().clone();
+    strip(response.headers_mut());
+    strip_answer(response.headers_mut());
+    response
+}
+
+/// A body that is sent once, by the first of its clones that is read.
+#[derive(Clone)]
+struct Once {
+    waiting: Arc<Mutex<Option<BodyDataStream>>>,
+    /// What this one reads.
+    taken: Taken,
+}
+
+/// Of a clone that was not read yet there is nothing to clone.
+#[derive(Default)]
+struct Taken(Option<BodyDataStream>);
+
+impl Clone for Taken {
+    fn clone(&self) -> Self {
+        Self(None)
+    }
+}
+
+impl Once {
+    fn new(body: BodyDataStream) -> Self {
+        Self { waiting: Arc::new(Mutex::new(Some(body))), taken: Taken::default() }
+    }
+
+    /// Whether nobody has begun to read it.
+    fn is_untouched(&self) -> bool {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+}
+
+impl Stream for Once {
+    type Item = Result<Bytes, axum::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.taken.0.is_none() {
+            let body = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+            self.taken.0 = body;
+        }
+        self.taken.0.as_mut().map_or(Poll::Ready(None), |body| body.poll_next_unpin(context))
     }
 }
 

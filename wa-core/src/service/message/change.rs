@@ -32,16 +32,6 @@ impl Reached {
     }
 }
 
-/// What a change came to. `None`: decide it anew.
-pub(super) fn settled<T>(outcome: Outcome<T>) -> Result<Option<T>> {
-    match outcome {
-        Outcome::Made(result) | Outcome::Unchanged(result) => Ok(Some(result)),
-        Outcome::Absent => Err(Error::not_found(Missing::Message)),
-        Outcome::Deleted => Err(tombstone()),
-        Outcome::MembershipChanged => Ok(None),
-    }
-}
-
 pub(super) const fn tombstone() -> Error {
     Error::Conflict(Conflict::State("This message was deleted"))
 }
@@ -51,6 +41,19 @@ pub(super) fn restless() -> Error {
 }
 
 impl MessageService {
+    /// What a change came to. `None`: decide it anew.
+    pub(super) fn settled<T>(&self, reached: &Reached, outcome: Outcome<T>) -> Result<Option<T>> {
+        match outcome {
+            Outcome::Made(result) | Outcome::Unchanged(result) => Ok(Some(result)),
+            Outcome::Absent => Err(Error::not_found(Missing::Message)),
+            Outcome::Deleted => Err(tombstone()),
+            Outcome::MembershipChanged => {
+                self.deps.chats.changed(reached.message.chat_id);
+                Ok(None)
+            }
+        }
+    }
+
     /// A message that the request names, if the caller can see it.
     pub(super) async fn reach(&self, caller: &Caller, id: MessageId) -> Result<Reached> {
         let (access, _) = enter_by(&*self.deps.chats, self.locate(id).await?, caller.user_id).await?;
@@ -91,7 +94,7 @@ impl MessageService {
                 None => None,
             };
             let change = self.change(&reached, origin);
-            if let Some(message) = settled(self.deps.changes.edit(change, Edit { content, withheld_from, reply }).await?)? {
+            if let Some(message) = self.settled(&reached, self.deps.changes.edit(change, Edit { content, withheld_from, reply }).await?)? {
                 return self.views(&reached.access, vec![message]).await?.pop().ok_or(Error::not_found(Missing::Message));
             }
         }
@@ -109,7 +112,7 @@ impl MessageService {
                     return Err(Error::Denied(Denied::Forbidden("Only its sender, or an admin of the group, may delete a message for everyone")));
                 }
             }
-            if let Some(deleted) = settled(self.deps.changes.delete(self.change(&reached, origin)).await?)? {
+            if let Some(deleted) = self.settled(&reached, self.deps.changes.delete(self.change(&reached, origin)).await?)? {
                 return Ok(MessageDeleted {
                     message_id: id,
                     chat_id: message.chat_id,
@@ -155,7 +158,7 @@ impl MessageService {
                 ChatKind::Direct | ChatKind::Group => None,
             };
             let change = self.change(&reached, origin);
-            if let Some(reacted) = settled(self.deps.annotations.react(change, emoji.clone(), withheld_from).await?)? {
+            if let Some(reacted) = self.settled(&reached, self.deps.annotations.react(change, emoji.clone(), withheld_from).await?)? {
                 return Ok(done(reacted.seq, reacted.rev, withheld_from.or(message.withheld_from)));
             }
         }

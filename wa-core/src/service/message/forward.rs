@@ -72,7 +72,7 @@ impl MessageService {
                 Forwarded::Absent => return Err(Error::not_found(Missing::Message)),
                 Forwarded::Deleted => return Err(tombstone()),
                 Forwarded::KeyConflict => return Err(Error::Conflict(Conflict::State("This key was used for another message; give every request its own"))),
-                Forwarded::MembershipChanged => {}
+                Forwarded::MembershipChanged => targets.iter().chain([&reached.message.chat_id]).for_each(|chat| self.deps.chats.changed(*chat)),
             }
         }
         Err(restless())

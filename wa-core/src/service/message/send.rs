@@ -150,7 +150,7 @@ impl MessageService {
                 Appended::KeyConflict => {
                     return Err(Error::Conflict(crate::error::Conflict::State("This client_msg_id was used for another message; give every message its own")));
                 }
-                Appended::MembershipChanged => {}
+                Appended::MembershipChanged => self.deps.chats.changed(draft.chat_id),
             }
         }
         Err(Error::unavailable("the membership of the chat kept changing"))

@@ -1,7 +1,7 @@
 //! Stars: one's own marks on messages, and the list of them.
 
 use super::MessageService;
-use super::change::{restless, settled};
+use super::change::restless;
 use crate::api::MessagePage;
 use crate::error::{Error, Result};
 use crate::event::MessageStarred;
@@ -25,7 +25,7 @@ impl MessageService {
             if message.is_deleted() && !is_starred {
                 return Ok(done(message.seq, message.rev));
             }
-            if let Some(starred) = settled(self.deps.annotations.star(self.change(&reached, None), is_starred).await?)? {
+            if let Some(starred) = self.settled(&reached, self.deps.annotations.star(self.change(&reached, None), is_starred).await?)? {
                 return Ok(done(starred.seq, starred.rev));
             }
         }

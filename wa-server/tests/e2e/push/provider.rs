@@ -96,11 +96,15 @@ impl Provider {
         Self { address, state, accepting }
     }
 
+    /// A service account for it.
+    pub(crate) fn account(&self) -> String {
+        include_str!("../../data/service-account.json").replace("http://127.0.0.1:1", &format!("http://{}", self.address))
+    }
+
     /// Lets a server push by it.
     pub(crate) fn configure(&self, config: &mut Config) {
-        let account = include_str!("../../data/service-account.json").replace("http://127.0.0.1:1", &format!("http://{}", self.address));
         let path = config.server.data_dir.join("service-account.json");
-        std::fs::write(&path, account).expect("written");
+        std::fs::write(&path, self.account()).expect("written");
         config.push.fcm_credentials = Some(path);
         config.push.fcm_endpoint = format!("http://{}", self.address).parse().expect("a URL");
         config.push.vapid_subject = Some("mailto:admin@example.org".to_owned());

@@ -176,8 +176,11 @@ pub(super) async fn keep_up(registry: Arc<Registry>, number: usize, link: Arc<dy
                 () = registry.wake[number].notified() => {}
                 () = link.changed() => {}
                 () = tokio::time::sleep(LINGER) => {
-                    let gone = registry.take_gone(number);
-                    link.unsubscribe(&gone.into_iter().map(Channel::User).collect::<Vec<_>>()).await;
+                    let gone: Vec<_> = registry.take_gone(number).into_iter().map(Channel::User).collect();
+                    // To Redis, the end of none is the end of all.
+                    if !gone.is_empty() {
+                        link.unsubscribe(&gone).await;
+                    }
                 }
             }
             continue;
@@ -227,6 +230,52 @@ mod tests {
         tokio::time::advance(LINGER * 2).await;
         assert_eq!(registry.take_gone(0).len(), BATCH - 1);
         assert!(registry.take_gone(0).is_empty());
+    }
+
+    /// Notes what it is asked to end.
+    #[derive(Default)]
+    struct Noting(Mutex<Vec<Vec<Channel>>>);
+
+    #[async_trait::async_trait]
+    impl Link for Noting {
+        fn is_up(&self) -> bool {
+            true
+        }
+
+        async fn publish(&self, _: &[(Channel, bytes::Bytes)]) -> wa_core::ports::Stored<()> {
+            Ok(())
+        }
+
+        async fn subscribe(&self, _: &[Channel]) -> wa_core::ports::Stored<()> {
+            Ok(())
+        }
+
+        async fn unsubscribe(&self, channels: &[Channel]) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(channels.to_vec());
+        }
+
+        fn generation(&self) -> u64 {
+            0
+        }
+
+        async fn changed(&self) {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_ended_while_everybody_stays() {
+        let (registry, link) = (Arc::new(Registry::new(1)), Arc::new(Noting::default()));
+        let (inbox, _arrived) = mpsc::channel(1);
+        registry.join(user(1));
+        let keeping = tokio::spawn(keep_up(Arc::clone(&registry), 0, Arc::clone(&link) as _, inbox));
+        registry.listens(user(1), || vec![true]).await;
+        tokio::time::sleep(LINGER * 5).await;
+        assert!(link.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty(), "to end no channel could be understood as to end all");
+        registry.leave(user(1));
+        tokio::time::sleep(LINGER * 5).await;
+        assert_eq!(*link.0.lock().unwrap_or_else(PoisonError::into_inner), [[Channel::User(user(1))]]);
+        keeping.abort();
     }
 
     #[tokio::test]

@@ -25,7 +25,7 @@ use wa_core::event::{Event, Fact};
 use wa_core::ports::{EventBus, EventHandler, Progress, Stored, Subscription};
 
 use crate::metrics::Metrics;
-use crate::nats::{Connected, DURABLES, NatsError, NatsUrl, STREAMS, Stream, create};
+use crate::nats::{Connected, DURABLES, Durable, NatsError, NatsUrl, STREAMS, Stream, create};
 pub use describe::Directory;
 use publish::Publisher;
 use settle::Settling;
@@ -216,7 +216,7 @@ impl Inner {
                 for durable in DURABLES.iter().filter(|durable| durable.stream == *stream) {
                     let is_shared = self.consumers().contains_key(durable.name);
                     if is_shared {
-                        self.set_up_consumer(log, durable.name, durable.config(self.start_of(durable.name, log, made, &info))).await?;
+                        self.set_up_consumer(log, durable, made, &info).await?;
                     }
                 }
                 logs.push((made, info));
@@ -225,9 +225,15 @@ impl Inner {
         logs.try_into().map_err(|_| NatsError::SetUp { what: "the streams".to_owned(), source: "some are missing".into() })
     }
 
-    async fn set_up_consumer(&self, log: usize, name: &str, config: jetstream::consumer::pull::Config) -> Result<(), NatsError> {
+    /// Makes a shared consumer that is absent.
+    async fn set_up_consumer(&self, log: usize, durable: &Durable, is_new: bool, info: &jetstream::stream::Info) -> Result<(), NatsError> {
+        let name = durable.name;
         let refused = |source: Box<dyn std::error::Error + Send + Sync>| NatsError::SetUp { what: format!("the consumer {name}"), source };
         let stream = self.stream(log).await.map_err(|error| refused(error.source))?;
+        if stream.consumer_info(name).await.is_ok() {
+            return Ok(());
+        }
+        let config = durable.config(self.start_of(name, log, is_new, info));
         stream.get_or_create_consumer(name, config).await.map(|_| ()).map_err(|error| refused(Box::new(error)))
     }
 

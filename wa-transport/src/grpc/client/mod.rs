@@ -8,6 +8,7 @@ mod message;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -21,7 +22,7 @@ use wa_core::ports::Env;
 pub use self::auth::GrpcAuthClient;
 pub use self::message::GrpcMessageClient;
 
-use self::breaker::Breaker;
+use self::breaker::{Breaker, Leave};
 use super::code_name;
 use super::status::{is_answer, retry_delay, to_error};
 use crate::context::{REQUEST_ID, RequestContext, TRACEPARENT};
@@ -77,15 +78,22 @@ impl Method {
     }
 }
 
-struct Inner {
-    name: String,
+/// A process that answers for a peer.
+struct Place {
     channel: Channel,
     breaker: Breaker,
+}
+
+struct Inner {
+    name: String,
+    places: Vec<Place>,
+    /// Counts the tries, which go to one place after the other.
+    next: AtomicUsize,
     env: Arc<dyn Env>,
     metrics: Metrics,
 }
 
-/// A process in which a role runs that does not run here. Cloning shares its connection and its breaker.
+/// A process in which a role runs that does not run here, or several that are asked in turn. Cloning shares connections and breakers.
 #[derive(Clone)]
 pub struct Peer(Arc<Inner>);
 
@@ -95,30 +103,51 @@ impl fmt::Debug for Peer {
     }
 }
 
-impl Peer {
-    /// The peer at this URL (`http://…` or `https://…`), called `name` in metrics and logs. It is connected to when it is first
-    /// called, and again whenever the connection is gone.
-    ///
-    /// # Errors
-    /// [`InvalidPeer`] if that is no such URL.
-    pub fn new(name: impl Into<String>, url: &str, env: Arc<dyn Env>, metrics: Metrics) -> Result<Self, InvalidPeer> {
-        let invalid = |source| InvalidPeer { url: url.to_owned(), source };
-        let mut endpoint = Endpoint::from_shared(url.to_owned())
-            .map_err(invalid)?
+impl Place {
+    fn new(url: &str, name: String, metrics: Metrics) -> Result<Self, tonic::transport::Error> {
+        let mut endpoint = Endpoint::from_shared(url.to_owned())?
             .connect_timeout(CONNECT)
             .tcp_nodelay(true)
             .http2_keep_alive_interval(PING)
             .keep_alive_timeout(PONG)
             .keep_alive_while_idle(true);
         if url.starts_with("https:") {
-            endpoint = endpoint.tls_config(ClientTlsConfig::new().with_native_roots()).map_err(invalid)?;
+            endpoint = endpoint.tls_config(ClientTlsConfig::new().with_native_roots())?;
         }
+        let breaker = Breaker::new(move |state| metrics.grpc_circuit(&name, state));
+        Ok(Self { channel: endpoint.connect_lazy(), breaker })
+    }
+}
+
+impl Peer {
+    /// The peer at these URLs (`http://…` or `https://…`), called `name` in metrics and logs. Each is connected to when it is first
+    /// called, and again whenever the connection is gone.
+    ///
+    /// # Errors
+    /// [`InvalidPeer`] if one is no such URL.
+    pub fn new(name: impl Into<String>, urls: &[impl AsRef<str>], env: Arc<dyn Env>, metrics: Metrics) -> Result<Self, InvalidPeer> {
         let name = name.into();
-        let breaker = Breaker::new({
-            let (name, metrics) = (name.clone(), metrics.clone());
-            move |state| metrics.grpc_circuit(&name, state)
+        let places = urls.iter().map(AsRef::as_ref).map(|url| {
+            let shown = if urls.len() == 1 { name.clone() } else { format!("{name} at {}", url.trim_end_matches('/')) };
+            Place::new(url, shown, metrics.clone()).map_err(|source| InvalidPeer { url: url.to_owned(), source })
         });
-        Ok(Self(Arc::new(Inner { name, channel: endpoint.connect_lazy(), breaker, env, metrics })))
+        let places = places.collect::<Result<Vec<_>, _>>()?;
+        Ok(Self(Arc::new(Inner { name, places, next: AtomicUsize::new(0), env, metrics })))
+    }
+
+    /// The next place that may be called, and leave to do so. `Err` tells for how long there is none.
+    fn leave(&self) -> Result<(&Place, Leave<'_>), Duration> {
+        let places = &self.0.places;
+        let first = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let mut shortest = breaker::OPEN;
+        for number in 0..places.len() {
+            let place = &places[first.wrapping_add(number) % places.len()];
+            match place.breaker.ask() {
+                Ok(leave) => return Ok((place, leave)),
+                Err(wait) => shortest = shortest.min(wait),
+            }
+        }
+        Err(shortest)
     }
 
     /// Calls a method, as often as it may be.
@@ -131,8 +160,8 @@ impl Peer {
         let until = Instant::now() + BUDGET;
         let mut pause = PAUSE;
         for tries in 1.. {
-            let leave = match self.0.breaker.ask() {
-                Ok(leave) => leave,
+            let (place, leave) = match self.leave() {
+                Ok(found) => found,
                 Err(retry_after) => {
                     let cause = format!("the circuit to {} is open", self.0.name);
                     return Err(Error::Unavailable { retry_after, source: Some(cause.into()) });
@@ -142,7 +171,7 @@ impl Peer {
             let mut call = Request::new(request.clone());
             call.set_timeout(within);
             accompany(&mut call);
-            let status = match tokio::time::timeout(within, send(self.0.channel.clone(), call)).await {
+            let status = match tokio::time::timeout(within, send(place.channel.clone(), call)).await {
                 Ok(Ok(answer)) => {
                     leave.answered();
                     self.0.metrics.grpc_called(method.service, method.name, code_name(Code::Ok));

@@ -63,7 +63,7 @@ impl AuthService for Faulty {
 }
 
 fn peer(address: SocketAddr) -> Peer {
-    Peer::new("auth", &format!("http://{address}"), Arc::new(SimEnv::new(1)), Metrics::new()).expect("a URL")
+    Peer::new("auth", &[format!("http://{address}")], Arc::new(SimEnv::new(1)), Metrics::new()).expect("a URL")
 }
 
 /// A method whose deadline a test can wait for.
@@ -127,7 +127,7 @@ async fn a_dead_peer_is_left_alone_until_it_is_back() {
     let address = listener.local_addr().expect("an address");
     drop(listener);
     let metrics = Metrics::new();
-    let peer = Peer::new("auth", &format!("http://{address}"), Arc::new(SimEnv::new(1)), metrics.clone()).expect("a URL");
+    let peer = Peer::new("auth", &[format!("http://{address}")], Arc::new(SimEnv::new(1)), metrics.clone()).expect("a URL");
     for _ in 0..breaker::FAILURES {
         assert_eq!(validate(&peer, Method { is_idempotent: false, ..QUICK }).await.expect_err("nobody is there").code(), "UNAVAILABLE");
     }
@@ -158,6 +158,20 @@ async fn a_call_carries_the_request_it_is_made_for() {
 #[test]
 fn what_is_no_address_is_refused() {
     for url in ["", "not a url", "http://"] {
-        assert!(Peer::new("auth", url, Arc::new(SimEnv::new(1)), Metrics::new()).is_err(), "{url}");
+        assert!(Peer::new("auth", &[url], Arc::new(SimEnv::new(1)), Metrics::new()).is_err(), "{url}");
     }
+}
+
+#[tokio::test]
+async fn of_several_processes_the_next_one_is_asked_when_one_is_gone() {
+    let (faulty, well) = (Faulty::new(u32::MAX, Status::unavailable("it is going")), Faulty::new(0, Status::unknown("")));
+    let ((first, _first), (second, _second)) = (faulty.serve().await, well.serve().await);
+    let gone = "http://127.0.0.1:9".to_owned();
+    let urls = [format!("http://{first}"), gone, format!("http://{second}")];
+    let peer = Peer::new("auth", &urls, Arc::new(SimEnv::new(1)), Metrics::new()).expect("URLs");
+    let client = GrpcAuthClient::new(peer);
+    for _ in 0..30 {
+        client.authenticate("a token").await.expect("somebody answers");
+    }
+    assert_eq!((well.calls(), faulty.calls()), (30, breaker::FAILURES), "one that fails is left alone");
 }
