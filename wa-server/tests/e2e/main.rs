@@ -29,7 +29,7 @@ mod redis;
 mod roles;
 mod search;
 mod secrecy;
-#[cfg(feature = "cluster")]
+#[cfg(all(feature = "cluster", feature = "binary"))]
 mod shapes;
 mod socket;
 mod statuses;

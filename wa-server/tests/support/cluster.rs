@@ -219,7 +219,6 @@ impl Cluster {
         if !shared.contains("server.public_url") {
             writeln!(shared, "server.public_url = \"http://{}\"", fronts[0]).expect("written");
         }
-        // The first one makes the tables, and the others find them.
         for (process, (_, roles)) in processes.iter_mut().zip(&plan) {
             process.configure(roles, &shared);
             process.start();
