@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 mod bounds;
+mod cluster;
 mod crash;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod disk;

@@ -197,7 +197,7 @@ pub(crate) async fn pause(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
-fn http() -> &'static reqwest::Client {
+pub(crate) fn http() -> &'static reqwest::Client {
     static PREPARED: Once = Once::new();
     static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
     PREPARED.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));

@@ -1,12 +1,15 @@
 //! What nodes share in Redis, and what goes on while it is down or silent (contract, section 8).
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use wa_core::limits::RateLimit;
 use wa_server::Server;
+
+#[path = "../support/redis_server.rs"]
+mod server;
+use server::RedisServer;
 
 use crate::support::{Person, TestServer, config, eventually, fresh_phone, http, soon};
 
@@ -14,45 +17,6 @@ use crate::support::{Person, TestServer, config, eventually, fresh_phone, http, 
 fn shared() -> String {
     let server = std::env::var("WA_TEST_REDIS").expect("WA_TEST_REDIS names a Redis: run `make services-up` and do what it says");
     format!("{server}?prefix={}:", uuid::Uuid::now_v7().simple())
-}
-
-/// A Redis of a test's own, to be stopped and killed.
-struct Redis {
-    process: Child,
-    port: u16,
-    folder: tempfile::TempDir,
-}
-
-impl Redis {
-    async fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
-        let folder = tempfile::tempdir().expect("a folder");
-        let redis = Self { process: Self::run(port, &folder), port, folder };
-        eventually("Redis", || async { TcpStream::connect(("127.0.0.1", port)).ok() }).await;
-        redis
-    }
-
-    fn run(port: u16, folder: &tempfile::TempDir) -> Child {
-        let program = std::env::var("WA_TEST_REDIS_SERVER").expect("WA_TEST_REDIS_SERVER names the program: run `make services-up` and do what it says");
-        let mut command = Command::new(program);
-        command.args(["--bind", "127.0.0.1", "--appendonly", "yes", "--save", "", "--port", &port.to_string(), "--dir"]).arg(folder.path());
-        command.stdout(Stdio::null()).spawn().expect("Redis starts")
-    }
-
-    fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
-    }
-
-    fn signal(&self, signal: &str) {
-        assert!(Command::new("kill").args([signal, &self.process.id().to_string()]).status().expect("it is sent").success());
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 /// How Redis is in trouble.
@@ -63,20 +27,17 @@ enum Trouble {
 }
 
 impl Trouble {
-    fn begin(self, redis: &mut Redis) {
+    fn begin(self, redis: &mut RedisServer) {
         match self {
-            Self::Stopped => redis.signal("-STOP"),
-            Self::Killed => {
-                redis.process.kill().expect("it is killed");
-                redis.process.wait().expect("it ended");
-            }
+            Self::Stopped => redis.signal("STOP"),
+            Self::Killed => redis.kill(),
         }
     }
 
-    fn end(self, redis: &mut Redis) {
+    fn end(self, redis: &mut RedisServer) {
         match self {
-            Self::Stopped => redis.signal("-CONT"),
-            Self::Killed => redis.process = Redis::run(redis.port, &redis.folder),
+            Self::Stopped => redis.signal("CONT"),
+            Self::Killed => redis.up(),
         }
     }
 }
@@ -166,7 +127,7 @@ async fn presence_and_typing_are_told_over_redis() {
 
 /// Brings Redis into this trouble while people write, and checks what the table in section 8 of the contract says.
 async fn messages_go_on_while_it_is(trouble: Trouble) {
-    let mut redis = Redis::start().await;
+    let mut redis = RedisServer::start().await;
     let server = TestServer::with(|config| {
         config.storage.cache = Some(redis.url());
         config.limits.enabled = true;
@@ -239,12 +200,12 @@ async fn messages_go_on_while_redis_is_silent() {
 #[tokio::test]
 #[ignore = "needs a Redis"]
 async fn a_redis_that_cannot_be_used_is_a_clear_error_at_the_start() {
-    let redis = Redis::start().await;
+    let redis = RedisServer::start().await;
     let free: SocketAddr = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
     for (url, says) in [
         (format!("redis://:hunter2@{free}"), "does not answer"),
-        (format!("redis://:hunter2@127.0.0.1:{}", redis.port), "password"),
-        (format!("redis://:hunter2@127.0.0.1:{}?color=red", redis.port), "prefix"),
+        (format!("redis://:hunter2@127.0.0.1:{}", redis.port()), "password"),
+        (format!("redis://:hunter2@127.0.0.1:{}?color=red", redis.port()), "prefix"),
         ("redis://:hunter2@127.0.0.1/none".to_owned(), "database"),
     ] {
         let data = tempfile::tempdir().expect("a directory");

@@ -1,8 +1,6 @@
 //! What only shows where several nodes share a PostgreSQL server, or where that is in trouble.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,6 +22,10 @@ use wa_core::testing::SimEnv;
 use super::{Db, SqlStores};
 use crate::conformance::ScratchDatabase;
 use crate::open::OpenError;
+
+#[path = "../../tests/support/postgres_server.rs"]
+mod server;
+use server::PostgresServer;
 
 /// One of the nodes that share a database.
 struct Node {
@@ -334,65 +336,11 @@ async fn when_all_connections_are_taken_callers_are_refused_in_time() {
     scratch.drop().await;
 }
 
-/// A server of its own, which can be killed and started again.
-struct OwnServer {
-    state: tempfile::TempDir,
-    running: Option<Child>,
-}
-
-impl OwnServer {
-    fn script(state: &Path, what: &[&str]) -> String {
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deploy/services/services.sh");
-        let done = Command::new("bash").arg(script).args(what).env("WA_SERVICES_STATE", state).stderr(Stdio::inherit()).output().expect("the script runs");
-        String::from_utf8_lossy(&done.stdout).into_owned()
-    }
-
-    fn start() -> (Self, String) {
-        let state = tempfile::tempdir().expect("a folder");
-        let said = Self::script(state.path(), &["up", "postgres"]);
-        let url = said.split('\'').nth(1).expect("it says where it is").to_owned();
-        (Self { state, running: None }, url)
-    }
-
-    fn folder(&self) -> PathBuf {
-        self.state.path().join("postgres")
-    }
-
-    /// Kills it and all its processes, as a power failure would.
-    fn kill(&mut self) {
-        let id = std::fs::read_to_string(self.folder().join("pid")).expect("its id is noted");
-        let killed = Command::new("kill").args(["-9", "--", &format!("-{}", id.trim())]).status().expect("kill runs");
-        assert!(killed.success(), "it is killed");
-        if let Some(mut running) = self.running.take() {
-            running.wait().expect("it ended");
-        }
-    }
-
-    /// Its processes are in groups of their own and go a little later than the first of them; until then it does not start.
-    fn start_again(&mut self) {
-        const REPEATEDLY: &str = "for _ in $(seq 200); do bash \"$0\" && break; sleep 0.1; done";
-        let mut start = Command::new("setsid");
-        let start = start.args(["bash", "-c", REPEATEDLY]).arg(self.folder().join("command")).stdout(Stdio::null()).stderr(Stdio::null());
-        let running = start.spawn().expect("it starts");
-        std::fs::write(self.folder().join("pid"), running.id().to_string()).expect("its id is noted");
-        self.running = Some(running);
-    }
-}
-
-impl Drop for OwnServer {
-    fn drop(&mut self) {
-        Self::script(self.state.path(), &["down"]);
-        if let Some(mut running) = self.running.take() {
-            let _ = running.wait();
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL"]
 async fn a_server_that_is_killed_amid_appends_loses_nothing_that_was_acknowledged() {
     const EACH: usize = 60;
-    let (mut server, url) = OwnServer::start();
+    let (mut server, url) = PostgresServer::start();
     let node = Node::on(&url, 7).await;
     let (a, b, chat) = node.chat().await;
     let bus = Heard::new();
