@@ -10,6 +10,8 @@ IMAGES ?= 5000
 MESSAGES ?= 4000
 MINUTES ?= 10
 HISTORIES ?= 10000
+# How many troubles `make chaos` makes three nodes.
+CYCLES ?= 100
 
 .DEFAULT_GOAL := help
 .PHONY: help run test services-up services-down conformance campaign power chaos histories soak lint fmt bench migrate-up migrate-down mongo-indexes
@@ -41,9 +43,11 @@ campaign: ## Run the long forms of the checks of reliability (KILLS=2000 SEED=1)
 power: ## Look for losses in simulated power failures, and try failing disks (IMAGES=5000 MESSAGES=4000 SEED=1)
 	WA_POWER_IMAGES=$(IMAGES) WA_POWER_MESSAGES=$(MESSAGES) WA_CAMPAIGN_SEED=$(SEED) $(CARGO) test -p wa-server --all-features --test chaos $(ARGS) -- --include-ignored --nocapture --test-threads 2 power:: disk::
 
-chaos: ## Run the long forms of the checks of order, revocation, bounds and reconnecting
+chaos: ## Run the long forms of the checks of order, revocation, bounds, reconnecting and of three nodes (CYCLES=100 SEED=1)
 	WA_ORDER_MESSAGES=1000 WA_RACES=1000 WA_BOUND_READERS=1000 WA_BOUND_SECONDS=10 WA_STORM=5000 \
 	$(CARGO) test --workspace --all-features --test chaos -- order:: races:: bounds:: storm:: --nocapture --test-threads=1 $(ARGS)
+	WA_REQUIRE_SERVICES=1 deploy/services/services.sh with env WA_CYCLES=$(CYCLES) WA_CAMPAIGN_SEED=$(SEED) \
+	$(CARGO) test --workspace --all-features --test chaos -- --ignored cluster:: --nocapture --test-threads=1 $(ARGS)
 
 histories: ## Simulate random histories, and replay one that fails (HISTORIES=10000 SEED=1)
 	WA_HISTORIES=$(HISTORIES) WA_CAMPAIGN_SEED=$(SEED) $(CARGO) test --workspace --all-features --test chaos -- simulation:: --nocapture $(ARGS)

@@ -223,7 +223,7 @@ fn plan(random: &mut Random, cycles: u64) -> Vec<(Victim, Trouble, Duration)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs postgres, redis and nats"]
-async fn three_nodes_lose_double_and_reorder_nothing_whatever_is_killed() {
+async fn three_nodes_over_postgres_redis_and_nats_lose_double_and_reorder_nothing_whatever_is_killed() {
     let (seed, cycles) = (seed(), number("WA_CYCLES").unwrap_or(5));
     eprintln!("{cycles} cycles; repeat them with SEED={seed}");
     let mut random = Random::new(seed);
@@ -282,6 +282,86 @@ async fn three_nodes_lose_double_and_reorder_nothing_whatever_is_killed() {
         assert!(told.is_sorted_by(|a, b| a < b), "person {number} was told of everything once and in order: {told:?}");
     }
     eprintln!("{sent} messages, {} answers, {} of them refusals", logs.answers.load(Ordering::SeqCst), logs.refusals.load(Ordering::SeqCst));
+}
+
+/// An answer of a node: its status, and what it says.
+async fn ask(address: &str, client: &Client, path: &str, body: Option<Value>) -> (u16, Value) {
+    let url = format!("{address}/api/v1{path}");
+    let request = body.map_or_else(|| http().get(&url), |body| http().post(&url).json(&body));
+    let response = request.bearer_auth(client.tokens().unwrap().access_token).timeout(GIVEN_UP).send().await.unwrap();
+    (response.status().as_u16(), response.json().await.unwrap_or_default())
+}
+
+/// The table of the contract's section 8, on three nodes: what still works while something is down, and what fails clearly.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs postgres, redis and nats"]
+async fn what_is_down_of_postgres_redis_and_nats_leaves_the_rest_and_fails_clearly() {
+    let mut site = Site::start().await;
+    let addresses: Vec<String> = site.cluster.fronts.iter().map(|front| format!("http://{front}")).collect();
+    let (alice, bob, carol) = (somebody(&addresses[0], 0).await, somebody(&addresses[0], 1).await, somebody(&addresses[1], 2).await);
+    let others = [bob.me().await.unwrap().id, carol.me().await.unwrap().id];
+    let chat = alice.create_group("Friends", "", &others).await.unwrap().chat_id;
+    let logs = Arc::new(Logs::default());
+    // Bob is at Alice's node, Carol at another.
+    let readers = [(1, &bob), (2, &carol)].map(|(number, person)| tokio::spawn(read(number, person.clone(), chat, Arc::clone(&logs))));
+    let (messages, profile) = (format!("/chats/{chat}/messages"), format!("/users/{}/presence", others[0]));
+    let say = async |key: &str| ask(&addresses[0], &alice, &messages, Some(json!({ "client_msg_id": key, "type": "text", "payload": { "body": key } }))).await;
+    let place = |answer: &(u16, Value)| answer.1["data"]["seq"].as_i64().unwrap();
+    let heard = async |reader: usize, seq: i64| {
+        let until = Instant::now() + DRAINED_WITHIN;
+        while !logs.told[reader].lock().unwrap().contains(&seq) {
+            assert!(Instant::now() < until, "reader {reader} is not told of {seq}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let first = say("first").await;
+    assert_eq!(first.0, 201, "{first:?}");
+    heard(1, place(&first)).await;
+    heard(2, place(&first)).await;
+
+    // NATS: sends are stored and acknowledged, people on one node go on, the others follow.
+    site.begin(Victim::Nats, Trouble::Killed);
+    let second = say("second").await;
+    assert_eq!(second.0, 201, "{second:?}");
+    heard(1, place(&second)).await;
+    assert!(!logs.told[2].lock().unwrap().contains(&place(&second)), "nothing carries it to another node");
+    let page = ask(&addresses[1], &carol, &messages, None).await;
+    assert_eq!((page.0, &page.1["data"]["messages"][0]["payload"]["body"]), (200, &json!("second")), "it is stored for everybody");
+    site.nats.up().await;
+    let since = Instant::now();
+    heard(2, place(&second)).await;
+    eprintln!("another node was told {:?} after NATS came back", since.elapsed());
+
+    // Redis: sending, receiving and history go on; nobody is known to be here, and there are no codes.
+    site.begin(Victim::Redis, Trouble::Killed);
+    let third = say("third").await;
+    assert_eq!(third.0, 201, "{third:?}");
+    heard(1, place(&third)).await;
+    heard(2, place(&third)).await;
+    assert_eq!(ask(&addresses[1], &carol, &messages, None).await.0, 200);
+    let presence = ask(&addresses[1], &carol, &profile, None).await;
+    assert_eq!((presence.0, &presence.1["data"]["online"]), (200, &json!(false)), "{presence:?}");
+    let code = ask(&addresses[2], &carol, "/auth/request-otp", Some(json!({ "phone": "+15550109999" }))).await;
+    assert_eq!((code.0, &code.1["error"]["code"]), (503, &json!("UNAVAILABLE")), "{code:?}");
+    site.end(Victim::Redis, Trouble::Killed).await;
+
+    // The SQL store: sockets stay, tokens are told apart, and nothing is acknowledged that is not stored.
+    site.begin(Victim::Postgres, Trouble::Killed);
+    let refused = say("fourth").await;
+    assert_eq!((refused.0, &refused.1["error"]["code"]), (503, &json!("UNAVAILABLE")), "{refused:?}");
+    let url = format!("{}/api/v1{messages}", addresses[0]);
+    assert_eq!(http().get(&url).bearer_auth("garbled").send().await.unwrap().status().as_u16(), 401);
+    assert!(readers.iter().all(|reader| !reader.is_finished()));
+    for process in &site.cluster.processes {
+        assert_eq!(process.metric("ws_connections_active").await, Some(if process.name == "node 3" { 0.0 } else { 1.0 }), "{}", process.name);
+    }
+    site.end(Victim::Postgres, Trouble::Killed).await;
+    let fourth = say("fourth").await;
+    assert!(matches!(fourth.0, 200 | 201), "{fourth:?}");
+    assert_eq!(place(&fourth), place(&third) + 1, "the key was stored once");
+    heard(1, place(&fourth)).await;
+    heard(2, place(&fourth)).await;
+    readers.iter().for_each(JoinHandle::abort);
 }
 
 /// The whole history: places and texts, oldest first.
