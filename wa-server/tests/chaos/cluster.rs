@@ -165,10 +165,10 @@ async fn read(person: usize, client: Client, chat: ChatId, logs: Arc<Logs>) {
     let options = ConnectOptions { first_wait: Duration::from_millis(50), max_wait: Duration::from_millis(500), ..ConnectOptions::default() };
     let connection = client.connect_with(options).await.unwrap();
     loop {
-        if let ServerEvent::Message(message) = connection.next().await.unwrap() {
-            if message.chat_id == chat {
-                logs.told[person].lock().unwrap().push(message.seq.get());
-            }
+        if let ServerEvent::Message(message) = connection.next().await.unwrap()
+            && message.chat_id == chat
+        {
+            logs.told[person].lock().unwrap().push(message.seq.get());
         }
     }
 }
